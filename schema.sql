@@ -1,0 +1,95 @@
+-- The tables of certwatch. Apply it again and again, with `certwatch migrate` or
+-- `psql "$POSTGRES_DSN" -f schema.sql`: it creates what is missing, adds columns and
+-- indexes to public.alerts, and never touches a public.certs or public.intent_current
+-- (table or view) that is already there. PostgreSQL 13 or later.
+
+BEGIN;
+
+-- Two migrations at the same moment wait for each other.
+DO $$ BEGIN PERFORM pg_advisory_xact_lock(hashtext('certwatch schema')); END $$;
+
+-- ---------------------------------------------------------------------------
+-- Upstream tables: yours. certwatch only reads them.
+-- ---------------------------------------------------------------------------
+
+-- The watch list: one domain a row; every name below it is covered too.
+CREATE TABLE IF NOT EXISTS public.intent_current (
+  fqdn TEXT
+);
+
+-- The inventory: the certificates that you issued yourself.
+DO $$
+BEGIN
+  IF to_regclass('public.certs') IS NULL THEN
+    CREATE TABLE public.certs (
+      fingerprint_sha1 TEXT PRIMARY KEY,  -- SHA-1 of the DER, lower-case hex, no colons
+      serial           TEXT,              -- hex, in any notation
+      sans             JSONB NOT NULL,    -- ["example.org", "*.example.org"]
+      not_before       BIGINT NOT NULL,   -- epoch seconds
+      not_after        BIGINT NOT NULL,   -- epoch seconds
+      source           TEXT,              -- who put it here
+      added_at         BIGINT NOT NULL,   -- epoch seconds
+      tbs_sha256       TEXT               -- SHA-256 of the TBSCertificate without poison and SCT list
+    );
+    CREATE INDEX certs_not_after ON public.certs (not_after);
+  END IF;
+END $$;
+
+-- ---------------------------------------------------------------------------
+-- alerts: the only table that certwatch writes, and its outbox.
+-- One row is one event, or one certificate that is not judged yet.
+-- ---------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS public.alerts (
+  id          BIGSERIAL PRIMARY KEY,
+  fingerprint TEXT NOT NULL,                        -- SHA-1 of the DER, lower-case hex; '' where unknown
+  sans        JSONB NOT NULL,                       -- the names of the certificate, as received
+  matched     JSONB NOT NULL,                       -- the watch entries that they match, sorted
+  issuer      TEXT,
+  seen_at     BIGINT NOT NULL,                      -- epoch seconds, by the feed's clock
+  delivered   BOOLEAN NOT NULL DEFAULT FALSE,       -- the receiver answered 2xx
+  severity    TEXT NOT NULL DEFAULT 'suspicious'    -- pending (in its grace), then info or suspicious for good
+);
+
+ALTER TABLE public.alerts
+  -- Identity. Rows from before certwatch have none of it and are left alone.
+  ADD COLUMN IF NOT EXISTS issuance_id     TEXT,         -- SHA-256 over what one act of issuing has in common
+  ADD COLUMN IF NOT EXISTS certificate_key TEXT,         -- which certificate: the same one again is silent
+  ADD COLUMN IF NOT EXISTS tbs_sha256      TEXT,         -- as certs.tbs_sha256; of the event: of any certificate merged into it
+  ADD COLUMN IF NOT EXISTS event_number    INTEGER,      -- 0, 1, ...: events of one issuance and severity; null while pending
+  ADD COLUMN IF NOT EXISTS merged_keys     TEXT[],       -- certificate_key of certificates judged the same and merged into this event
+  -- Verdict.
+  ADD COLUMN IF NOT EXISTS recorded_at     TIMESTAMPTZ,  -- when certwatch recorded it, by the database's clock
+  ADD COLUMN IF NOT EXISTS judge_at        TIMESTAMPTZ,  -- end of the grace
+  ADD COLUMN IF NOT EXISTS match_basis     TEXT,         -- fingerprint, tbs, serial or none
+  ADD COLUMN IF NOT EXISTS reason          TEXT,         -- the verdict in one sentence
+  ADD COLUMN IF NOT EXISTS payload         JSONB,        -- the webhook's body, less what the verdict adds
+  -- Delivery.
+  ADD COLUMN IF NOT EXISTS next_attempt_at TIMESTAMPTZ,  -- set while there is something to deliver
+  ADD COLUMN IF NOT EXISTS lease_until     TIMESTAMPTZ,  -- a replica works on it until then
+  ADD COLUMN IF NOT EXISTS attempts        INTEGER NOT NULL DEFAULT 0,  -- whose outcome is known
+  ADD COLUMN IF NOT EXISTS expired_claims  INTEGER NOT NULL DEFAULT 0,  -- leases that ran out without an outcome
+  ADD COLUMN IF NOT EXISTS last_error      TEXT,         -- of the last failed attempt, or why the row is incomplete
+  ADD COLUMN IF NOT EXISTS delivered_at    TIMESTAMPTZ,
+  ADD COLUMN IF NOT EXISTS given_up_at     TIMESTAMPTZ;  -- attempts used up; `certwatch redeliver` tries again
+
+CREATE INDEX IF NOT EXISTS alerts_seen_at ON public.alerts (seen_at);
+
+-- A certificate is recorded once, whichever replica comes first.
+CREATE UNIQUE INDEX IF NOT EXISTS alerts_certificate_key ON public.alerts (certificate_key);
+
+-- Two replicas that judge certificates of one issuance at the same moment take the same
+-- number; one of them fails, looks again, and finds the other's event.
+CREATE UNIQUE INDEX IF NOT EXISTS alerts_event ON public.alerts (issuance_id, severity, event_number);
+
+CREATE INDEX IF NOT EXISTS alerts_to_judge ON public.alerts (judge_at) WHERE severity = 'pending';
+CREATE INDEX IF NOT EXISTS alerts_to_deliver ON public.alerts (severity DESC, next_attempt_at)
+  WHERE next_attempt_at IS NOT NULL;
+
+CREATE INDEX IF NOT EXISTS alerts_given_up ON public.alerts (given_up_at) WHERE given_up_at IS NOT NULL;
+-- Of observer mode: a replica that delivers looks here for what it may adopt.
+CREATE INDEX IF NOT EXISTS alerts_observed ON public.alerts (recorded_at)
+  WHERE next_attempt_at IS NULL AND given_up_at IS NULL AND NOT delivered;
+CREATE INDEX IF NOT EXISTS alerts_suspicious ON public.alerts (recorded_at) WHERE severity = 'suspicious';
+
+COMMIT;

@@ -1,0 +1,111 @@
+import type { CertUpdate } from "../feed/message.ts";
+import type { Match } from "../watchlist/watcher.ts";
+
+/** What a webhook receives, as JSON. Absent values are `null`, never missing. Times are epoch seconds. */
+export interface Payload extends RecordedPayload {
+  severity: "info" | "suspicious";
+  /** The row in `alerts`. */
+  alert_id: number;
+  issuance_id: string;
+  /** How it was found in the inventory: `fingerprint`, `tbs`, `serial` or `none`. */
+  match_basis: string;
+  /** The verdict in one English sentence. */
+  reason: string;
+}
+
+/** The part of a payload that is known when a certificate is recorded, before its verdict. */
+export interface RecordedPayload {
+  /** Lower-case hex. */
+  fingerprint_sha1: string | null;
+  /** Sorted, unique. */
+  matched_entries: string[];
+  /** Sorted, unique, as the certificate has them. */
+  matched_sans: string[];
+  all_sans: string[];
+  issuer_o: string | null;
+  issuer_cn: string | null;
+  not_before: number | null;
+  not_after: number | null;
+  lifetime_days: number | null;
+  source_log: string | null;
+  cert_link: string | null;
+  serial: string | null;
+  update_type: string | null;
+  seen_at: number;
+}
+
+/** @param seenAt when the feed saw the certificate, or when it was received; epoch seconds. */
+export function toRecordedPayload(update: CertUpdate, match: Match, seenAt: number): RecordedPayload {
+  const { notBeforeEpochSeconds: notBefore, notAfterEpochSeconds: notAfter } = update;
+  return {
+    fingerprint_sha1: update.fingerprintSha1,
+    matched_entries: match.entries,
+    matched_sans: match.sans,
+    all_sans: update.allDomains,
+    issuer_o: update.issuerO,
+    issuer_cn: update.issuerCn,
+    not_before: notBefore,
+    not_after: notAfter,
+    lifetime_days: notBefore === null || notAfter === null ? null : lifetimeDays(notBefore, notAfter),
+    source_log: update.sourceName,
+    cert_link: update.certLink,
+    serial: update.serial,
+    update_type: update.updateType,
+    seen_at: seenAt,
+  };
+}
+
+function lifetimeDays(notBeforeEpochSeconds: number, notAfterEpochSeconds: number): number {
+  return Math.round(((notAfterEpochSeconds - notBeforeEpochSeconds) / 86_400) * 100) / 100;
+}
+
+/** What a row that was stored with its names only does not have. */
+const unknown: RecordedPayload = {
+  fingerprint_sha1: null,
+  matched_entries: [],
+  matched_sans: [],
+  all_sans: [],
+  issuer_o: null,
+  issuer_cn: null,
+  not_before: null,
+  not_after: null,
+  lifetime_days: null,
+  source_log: null,
+  cert_link: null,
+  serial: null,
+  update_type: null,
+  seen_at: 0,
+};
+
+/** The webhook's body, its fields in the documented order (JSONB does not keep one). */
+export function toPayload(alert: {
+  id: number;
+  severity: "info" | "suspicious";
+  issuanceId: string;
+  matchBasis: string;
+  reason: string;
+  payload: Partial<RecordedPayload>;
+}): Payload {
+  const recorded = { ...unknown, ...alert.payload };
+  return {
+    fingerprint_sha1: recorded.fingerprint_sha1,
+    severity: alert.severity,
+    matched_entries: recorded.matched_entries,
+    matched_sans: recorded.matched_sans,
+    all_sans: recorded.all_sans,
+    issuer_o: recorded.issuer_o,
+    issuer_cn: recorded.issuer_cn,
+    not_before: recorded.not_before,
+    not_after: recorded.not_after,
+    lifetime_days: recorded.lifetime_days,
+    source_log: recorded.source_log,
+    cert_link: recorded.cert_link,
+    serial: recorded.serial,
+    update_type: recorded.update_type,
+    seen_at: recorded.seen_at,
+    alert_id: alert.id,
+    issuance_id: alert.issuanceId,
+    match_basis: alert.matchBasis,
+    reason: alert.reason,
+  };
+}

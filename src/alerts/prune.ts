@@ -1,0 +1,32 @@
+import type { Database } from "../db/pool.ts";
+import { pruneAlerts } from "../db/prune-alerts.ts";
+import type { Logger } from "../log.ts";
+import { Loop } from "../loop.ts";
+
+const batchSize = 5_000;
+const deadlineMs = 30_000;
+
+export interface PrunerOptions {
+  db: Database;
+  log: Logger;
+  intervalSeconds: number;
+  retentionSeconds: number;
+  onError: (error: unknown) => void;
+}
+
+/** The cleanup loop: deletes alerts that are older than the retention, in batches that lock little. */
+export function createPruner({ db, log, intervalSeconds, retentionSeconds, onError }: PrunerOptions): Loop {
+  const step = async (signal: AbortSignal) => {
+    let deleted = 0;
+    let undelivered = 0;
+    while (!signal.aborted) {
+      const batch = await pruneAlerts(db, { retentionSeconds, limit: batchSize, deadlineMs });
+      deleted += batch.deleted;
+      undelivered += batch.undelivered;
+      if (batch.deleted < batchSize) break;
+    }
+    if (deleted > 0) log.info({ deleted, undelivered }, "deleted alerts older than the retention");
+    return intervalSeconds * 1000;
+  };
+  return new Loop({ name: "cleanup", step, onError, stallMs: 3_600_000 });
+}

@@ -1,0 +1,199 @@
+import { LRUCache } from "lru-cache";
+import type { PendingCertificate } from "../db/due-certificates.ts";
+import { errorKind, errorMessage } from "../db/errors.ts";
+import type { Database } from "../db/pool.ts";
+import { type CertificateRow, recordCertificates } from "../db/record-certificates.ts";
+import type { CertUpdate } from "../feed/message.ts";
+import { identify } from "../issuance/identity.ts";
+import type { Logger } from "../log.ts";
+import { Loop } from "../loop.ts";
+import type { Metrics } from "../metrics.ts";
+import type { Match } from "../watchlist/watcher.ts";
+import { toRecordedPayload } from "./payload.ts";
+
+const maxWaiting = 100_000;
+const maxWaitingBytes = 256 * 1024 * 1024;
+const batchSize = 500;
+const rememberedCertificates = 2048;
+const deadlineMs = 15_000;
+
+export interface RecorderOptions {
+  db: Database;
+  log: Logger;
+  metrics: Metrics;
+  graceSeconds: number;
+  /** False in observer mode. */
+  deliver: boolean;
+  /** Gets the certificates that were new, after their commit. */
+  onRecorded: (certificates: PendingCertificate[]) => void;
+  onError: (error: unknown) => void;
+}
+
+interface Waiting {
+  row: CertificateRow;
+  bytes: number;
+}
+
+/**
+ * The entrance of the outbox: takes matched certificates from the feed without ever making it wait, and commits them
+ * in batches. While the database is away they wait in memory, bounded; what overflows is counted and logged whole.
+ */
+export class Recorder {
+  readonly loop: Loop;
+  readonly #options: RecorderOptions;
+  /** By certificate key: the same certificate waits once. Owned by this class; entries leave after their commit. */
+  readonly #waiting = new Map<string, Waiting>();
+  #waitingBytes = 0;
+  /** Keys of certificates known to be in the database. Entered after the commit, never before. */
+  readonly #recorded = new LRUCache<string, true>({ max: rememberedCertificates });
+
+  constructor(options: RecorderOptions) {
+    this.#options = options;
+    this.loop = new Loop({ name: "recorder", step: () => this.#recordBatch(), onError: options.onError });
+  }
+
+  /** Takes a matched certificate. Returns at once and never throws. */
+  add(update: CertUpdate, match: Match): void {
+    const { issuanceId, certificateKey } = identify(update);
+    if (this.#recorded.get(certificateKey) !== undefined || this.#waiting.has(certificateKey)) return;
+    const seenAt = Math.floor(update.seenEpochSeconds ?? Date.now() / 1000);
+    const row: CertificateRow = {
+      certificate_key: certificateKey,
+      issuance_id: issuanceId,
+      tbs_sha256: null,
+      fingerprint: update.fingerprintSha1 ?? "",
+      sans: update.allDomains,
+      matched: match.entries,
+      issuer: update.issuerAggregated ?? update.issuerO ?? update.issuerCn,
+      seen_at: seenAt,
+      payload: toRecordedPayload(update, match, seenAt),
+      last_error: null,
+    };
+    const bytes = approximateBytes(row);
+    if (this.#waiting.size >= maxWaiting || this.#waitingBytes + bytes > maxWaitingBytes) {
+      this.#drop(row, "too many matched certificates wait for the database");
+      return;
+    }
+    this.#waiting.set(certificateKey, { row, bytes });
+    this.#waitingBytes += bytes;
+    this.#options.metrics.alertsWaiting.set(this.#waiting.size);
+    this.loop.wake();
+  }
+
+  /** Certificates in memory that are not committed yet. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /**
+   * Ends the loop, then commits what still waits, for at most `timeoutMs`. What cannot be written by then is logged
+   * whole.
+   *
+   * @returns how many certificates were lost to the database.
+   */
+  async drain(timeoutMs: number): Promise<number> {
+    await this.loop.stop();
+    const endMs = performance.now() + timeoutMs;
+    while (this.#waiting.size > 0 && performance.now() < endMs) {
+      try {
+        await this.#recordBatch(Math.min(deadlineMs, endMs - performance.now()));
+      } catch (error) {
+        this.#options.onError(error);
+        await new Promise((resolve) => setTimeout(resolve, 250));
+      }
+    }
+    const lost = this.#waiting.size;
+    for (const { row } of this.#waiting.values()) this.#drop(row, "not written by the end of the stop");
+    this.#waiting.clear();
+    this.#waitingBytes = 0;
+    return lost;
+  }
+
+  async #recordBatch(queryDeadlineMs = deadlineMs): Promise<number> {
+    const rows: CertificateRow[] = [];
+    for (const { row } of this.#waiting.values()) {
+      if (rows.push(row) === batchSize) break;
+    }
+    if (rows.length === 0) return Number.POSITIVE_INFINITY;
+    try {
+      await this.#record(rows, queryDeadlineMs);
+    } catch (error) {
+      if (errorKind(error) !== "bad-data") throw error;
+      await this.#recordOneByOne(rows, queryDeadlineMs);
+    }
+    return this.#waiting.size > 0 ? 0 : Number.POSITIVE_INFINITY;
+  }
+
+  /** One bad row never takes its neighbours along. */
+  async #recordOneByOne(rows: CertificateRow[], queryDeadlineMs: number): Promise<void> {
+    for (const row of rows) {
+      try {
+        await this.#record([row], queryDeadlineMs);
+      } catch (error) {
+        if (errorKind(error) !== "bad-data") throw error;
+        await this.#recordStripped(row, error, queryDeadlineMs);
+      }
+    }
+  }
+
+  /** A row that the database refuses for its data is stored with its names alone, and with the reason. */
+  async #recordStripped(row: CertificateRow, refusal: unknown, queryDeadlineMs: number): Promise<void> {
+    this.#options.onError(refusal);
+    try {
+      await this.#record([stripped(row, errorMessage(refusal))], queryDeadlineMs);
+    } catch (error) {
+      if (errorKind(error) !== "bad-data") throw error;
+      this.#forget(row.certificate_key);
+      this.#drop(row, `the database refuses it: ${errorMessage(error)}`);
+    }
+  }
+
+  async #record(rows: CertificateRow[], queryDeadlineMs: number): Promise<void> {
+    const { db, graceSeconds, deliver } = this.#options;
+    const recorded = await recordCertificates(db, rows, {
+      graceSeconds,
+      deliver,
+      deadlineMs: queryDeadlineMs,
+    });
+    // Committed. A crash from here on loses nothing: the rows are judged by whoever is alive when their grace is over.
+    const rowOf = new Map(rows.map((row) => [row.certificate_key, row]));
+    for (const row of rows) {
+      this.#forget(row.certificate_key);
+      this.#recorded.set(row.certificate_key, true);
+    }
+    this.#options.metrics.dedupeCacheSize.set(this.#recorded.size);
+    const certificates = recorded.map(({ id, certificateKey }) => {
+      const row = rowOf.get(certificateKey)!;
+      return { id, certificateKey, issuanceId: row.issuance_id, fingerprint: row.fingerprint };
+    });
+    if (certificates.length > 0) this.#options.onRecorded(certificates);
+  }
+
+  #forget(certificateKey: string): void {
+    this.#waitingBytes -= this.#waiting.get(certificateKey)?.bytes ?? 0;
+    this.#waiting.delete(certificateKey);
+    this.#options.metrics.alertsWaiting.set(this.#waiting.size);
+  }
+
+  #drop(row: CertificateRow, reason: string): void {
+    this.#options.metrics.alertsDropped.inc();
+    this.#options.log.error(
+      { dropped: row, reason },
+      "a matched certificate could not be recorded: this line has all of it",
+    );
+  }
+}
+
+function stripped(row: CertificateRow, reason: string): CertificateRow {
+  const ascii = (names: string[]) => names.map((name) => name.replaceAll(/[^\x20-\x7e]/g, "?"));
+  const sans = ascii(row.sans);
+  const payload = { matched_entries: row.matched, matched_sans: sans, all_sans: sans, seen_at: row.seen_at };
+  return { ...row, sans, issuer: null, payload, last_error: `stored with its names only: ${reason}` };
+}
+
+/** An upper estimate that costs nothing: UTF-16 strings, twice (column and payload), and the objects around them. */
+function approximateBytes(row: CertificateRow): number {
+  let characters = 2_000;
+  for (const name of row.sans) characters += name.length + 16;
+  return characters * 4;
+}

@@ -1,0 +1,95 @@
+import { Webhook } from "standardwebhooks";
+import { Agent, request } from "undici";
+import type { WebhookConfig } from "../config.ts";
+import { retryAfterSeconds } from "../retry-after.ts";
+
+/** The outcome of one attempt. `retryAfterSeconds`: what the receiver asked for, already bounded. */
+export type SendResult = { ok: true } | { ok: false; error: string; retryAfterSeconds: number };
+
+/** A receiver that asks for more is asked again after a minute all the same. */
+const maxRetryAfterSeconds = 60;
+/** How much of an answer's body is read, to keep the connection for the next alert; past it the connection is closed. */
+const maxBodyBytes = 64 * 1024;
+const maxBodyMs = 1_000;
+
+/** Posts JSON to one receiver. */
+export class WebhookSender {
+  readonly #config: WebhookConfig;
+  readonly #agent: Agent;
+  readonly #signer: Webhook | null;
+  readonly #userAgent: string;
+
+  constructor(config: WebhookConfig, options: { version: string; connections: number }) {
+    this.#config = config;
+    this.#agent = new Agent({
+      connections: options.connections,
+      connect: { timeout: config.timeoutSeconds * 1000 },
+    });
+    this.#signer = config.secret === null ? null : new Webhook(config.secret);
+    this.#userAgent = `certwatch/${options.version}`;
+  }
+
+  /**
+   * One attempt. Only 2xx is success; redirects are not followed. Never rejects, and ends within the configured
+   * timeout or as soon as `signal` is aborted.
+   *
+   * @param webhookId stable across all attempts of one alert (Standard Webhooks: `webhook-id`).
+   */
+  async send(payload: object, webhookId: string, signal: AbortSignal): Promise<SendResult> {
+    const { url, timeoutSeconds } = this.#config;
+    const body = JSON.stringify(payload);
+    const timeout = AbortSignal.timeout(timeoutSeconds * 1000);
+    try {
+      const response = await request(url, {
+        method: "POST",
+        headers: this.#headers(webhookId, body),
+        body,
+        dispatcher: this.#agent,
+        signal: AbortSignal.any([signal, timeout]),
+      });
+      // The status is the outcome: a body that never ends or breaks off does not change it.
+      await response.body
+        .dump({ limit: maxBodyBytes, signal: AbortSignal.timeout(maxBodyMs) })
+        .catch(() => {});
+      if (response.statusCode >= 200 && response.statusCode < 300) return { ok: true };
+      const asksToWait = response.statusCode === 429 || response.statusCode === 503;
+      return {
+        ok: false,
+        error: `the receiver answered ${response.statusCode}`,
+        retryAfterSeconds: asksToWait
+          ? retryAfterSeconds(response.headers["retry-after"], maxRetryAfterSeconds)
+          : 0,
+      };
+    } catch (error) {
+      const reason = timeout.aborted ? `no answer within ${timeoutSeconds} s` : describe(error);
+      return { ok: false, error: reason, retryAfterSeconds: 0 };
+    }
+  }
+
+  /** Closes the connections. */
+  async close(): Promise<void> {
+    await this.#agent.destroy();
+  }
+
+  #headers(webhookId: string, body: string): Record<string, string> {
+    const headers: Record<string, string> = {
+      "content-type": "application/json",
+      "user-agent": this.#userAgent,
+      "webhook-id": webhookId,
+    };
+    if (this.#config.authorization !== null) headers.authorization = this.#config.authorization;
+    if (this.#signer !== null) {
+      const now = new Date();
+      headers["webhook-timestamp"] = String(Math.floor(now.getTime() / 1000));
+      headers["webhook-signature"] = this.#signer.sign(webhookId, now, body);
+    }
+    return headers;
+  }
+}
+
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const code = "code" in error && typeof error.code === "string" ? `${error.code}: ` : "";
+  // A refused connection to a host with several addresses is an AggregateError without a message.
+  return `${code}${error.message || "the receiver cannot be reached"}`;
+}

@@ -1,0 +1,95 @@
+import type { Database } from "./pool.ts";
+
+/** The database can be reached, but not used. The message names the table or privilege and the command that mends it. */
+export class SchemaError extends Error {
+  override readonly name = "SchemaError";
+}
+
+/** What the service needs, and the least it needs to be allowed. */
+const needed = [
+  { table: "public.intent_current", privileges: ["SELECT"], columns: ["fqdn"] },
+  { table: "public.certs", privileges: ["SELECT"], columns: ["fingerprint_sha1"] },
+  {
+    table: "public.alerts",
+    privileges: ["SELECT", "INSERT", "UPDATE", "DELETE"],
+    columns: [
+      "id",
+      "certificate_key",
+      "event_number",
+      "merged_keys",
+      "payload",
+      "next_attempt_at",
+      "given_up_at",
+    ],
+  },
+];
+
+const migrate =
+  'apply the schema with "certwatch migrate" (or: psql "$POSTGRES_DSN" -f schema.sql) as a role that may create tables';
+
+/**
+ * Checks tables, columns and privileges.
+ *
+ * @throws SchemaError with everything that is missing; the database's own error where it cannot be asked.
+ */
+export async function checkSchema(db: Database, deadlineMs: number): Promise<void> {
+  const problems: string[] = [];
+  for (const { table, privileges, columns } of needed) {
+    const [found] = await db.query<{ exists: boolean; columns: string[]; privileges: string[] }>(
+      {
+        text: `
+          SELECT to_regclass($1) IS NOT NULL AS exists,
+            ARRAY(SELECT attname::text FROM pg_attribute
+                  WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped) AS columns,
+            ARRAY(SELECT p FROM unnest($2::text[]) AS p
+                  WHERE to_regclass($1) IS NOT NULL AND has_table_privilege(to_regclass($1), p)) AS privileges`,
+        values: [table, privileges],
+      },
+      deadlineMs,
+    );
+    if (!found!.exists) {
+      problems.push(`the table ${table} does not exist: ${migrate}`);
+      continue;
+    }
+    const missingColumns = columns.filter((column) => !found!.columns.includes(column));
+    if (missingColumns.length > 0) {
+      problems.push(`the table ${table} lacks ${missingColumns.join(", ")}: ${columnsHint(table)}`);
+    }
+    const missingPrivileges = privileges.filter((privilege) => !found!.privileges.includes(privilege));
+    if (missingPrivileges.length > 0) {
+      problems.push(
+        `no privilege on ${table}: as its owner, run: GRANT ${missingPrivileges.join(", ")} ON ${table} TO ${await currentRole(db, deadlineMs)};`,
+      );
+    }
+  }
+  problems.push(...(await sequenceProblems(db, deadlineMs)));
+  if (problems.length > 0) throw new SchemaError(problems.join("\n"));
+}
+
+function columnsHint(table: string): string {
+  return table === "public.alerts" ? migrate : "it belongs to an upstream system, which has to provide it";
+}
+
+async function sequenceProblems(db: Database, deadlineMs: number): Promise<string[]> {
+  const [found] = await db.query<{ sequence: string | null; usable: boolean | null }>(
+    {
+      text: `SELECT s.name AS sequence, has_sequence_privilege(s.name, 'USAGE') AS usable
+             FROM (SELECT CASE WHEN has_table_privilege(to_regclass('public.alerts'), 'SELECT')
+                               THEN pg_get_serial_sequence('public.alerts', 'id') END AS name
+                   WHERE to_regclass('public.alerts') IS NOT NULL) AS s`,
+    },
+    deadlineMs,
+  );
+  if (found?.sequence == null || found.usable !== false) return [];
+  return [
+    `no privilege on the sequence ${found.sequence}: as its owner, run: GRANT USAGE ON SEQUENCE ${found.sequence} TO ${await currentRole(db, deadlineMs)};`,
+  ];
+}
+
+async function currentRole(db: Database, deadlineMs: number): Promise<string> {
+  const [row] = await db.query<{ role: string }>(
+    { text: `SELECT quote_ident(current_user) AS role` },
+    deadlineMs,
+  );
+  return row!.role;
+}

@@ -1,0 +1,67 @@
+import type { Database } from "./pool.ts";
+
+/** An event to deliver, held by this process until its lease ends. */
+export interface Delivery<Payload> {
+  id: number;
+  /** Names this claim: the end of the lease, as the database writes it. */
+  lease: string;
+  /** Attempts made before this one. */
+  attempts: number;
+  severity: "info" | "suspicious";
+  issuanceId: string;
+  matchBasis: string;
+  reason: string;
+
+  /** As it was recorded. */
+  payload: Payload;
+}
+
+/**
+ * Claims up to `limit` due events of one severity, the longest due first, for `leaseSeconds` by the database's clock.
+ * No two replicas get the same event. A crash after it leaves the event leased: when the lease is over it is due again,
+ * for any replica, and the expired claim is counted.
+ */
+export async function claimDeliveries<Payload>(
+  db: Database,
+  options: { severity: "info" | "suspicious"; limit: number; leaseSeconds: number; deadlineMs: number },
+): Promise<Delivery<Payload>[]> {
+  return await db.query<Delivery<Payload>>(
+    {
+      text: `
+        WITH due AS (
+          SELECT id FROM public.alerts
+          WHERE severity = $1 AND next_attempt_at <= now() AND (lease_until IS NULL OR lease_until <= now())
+          ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE public.alerts a
+        SET lease_until = clock_timestamp() + $3::float8 * interval '1 second',
+            expired_claims = a.expired_claims + (a.lease_until IS NOT NULL)::int
+        FROM due WHERE a.id = due.id
+        RETURNING a.id, a.lease_until::text AS lease, a.attempts, a.severity, a.issuance_id AS "issuanceId",
+                  a.match_basis AS "matchBasis", a.reason, a.payload`,
+      values: [options.severity, options.limit, options.leaseSeconds],
+    },
+    options.deadlineMs,
+  );
+}
+
+/**
+ * Milliseconds until the next event of these severities is due that nobody holds, by the database's clock; Infinity
+ * where there is none.
+ */
+export async function millisecondsToNextDelivery(
+  db: Database,
+  severities: ("info" | "suspicious")[],
+  deadlineMs: number,
+): Promise<number> {
+  const [row] = await db.query<{ ms: number | null }>(
+    {
+      text: `SELECT (EXTRACT(EPOCH FROM min(GREATEST(next_attempt_at, lease_until)) - clock_timestamp()) * 1000)::float8
+                    AS ms
+             FROM public.alerts WHERE next_attempt_at IS NOT NULL AND severity = ANY ($1::text[])`,
+      values: [severities],
+    },
+    deadlineMs,
+  );
+  return row?.ms ?? Number.POSITIVE_INFINITY;
+}

@@ -1,0 +1,100 @@
+import { execFileSync } from "node:child_process";
+import { linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+/** Whom a lock belongs to: a process id alone may have been given to another process since. */
+interface Owner {
+  pid: number;
+  started: string;
+}
+
+/** The folder belongs to a process that lives. */
+export class DirLockedError extends Error {
+  override readonly name = "DirLockedError";
+  readonly pid: number;
+
+  constructor(pid: number) {
+    super(`in use by process ${pid}`);
+    this.pid = pid;
+  }
+}
+
+const NAME = /^lock\.(\d+)$/;
+
+/**
+ * Takes a folder for this process, also when the last owner was killed. Returns the release.
+ *
+ * The lock is the file `lock.<n>` with the highest n. A lock whose owner is dead is never removed before a successor
+ * stands: taking over means creating `lock.<n+1>`, complete and atomically (`link` fails where it exists), so that of
+ * several processes that start at once over a stale lock exactly one wins. Release empties the file and leaves it, so
+ * that n never goes back.
+ *
+ * @throws DirLockedError
+ */
+export function lockDir(dir: string): () => void {
+  const self: Owner = { pid: process.pid, started: processStart(process.pid) ?? "" };
+  const draft = join(dir, `lock-draft.${process.pid}.${Math.random().toString(36).slice(2)}`);
+  writeFileSync(draft, JSON.stringify(self), { mode: 0o600 });
+  try {
+    for (;;) {
+      const generation = highestGeneration(dir);
+      const owner = generation === 0 ? undefined : readOwner(join(dir, `lock.${generation}`));
+      if (owner !== undefined && isAlive(owner)) throw new DirLockedError(owner.pid);
+      const path = join(dir, `lock.${generation + 1}`);
+      try {
+        linkSync(draft, path);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === "EEXIST") continue; // another process was first: look at it
+        throw error;
+      }
+      removeOlder(dir, generation + 1);
+      return () => writeFileSync(path, "");
+    }
+  } finally {
+    rmSync(draft, { force: true });
+  }
+}
+
+function highestGeneration(dir: string): number {
+  return Math.max(0, ...readdirSync(dir).map((name) => Number(NAME.exec(name)?.[1] ?? 0)));
+}
+
+function removeOlder(dir: string, generation: number): void {
+  for (const name of readdirSync(dir)) {
+    const own = NAME.exec(name)?.[1];
+    if (own !== undefined && Number(own) < generation) rmSync(join(dir, name), { force: true });
+  }
+}
+
+function readOwner(path: string): Owner | undefined {
+  try {
+    return JSON.parse(readFileSync(path, "utf8")) as Owner;
+  } catch {
+    return undefined; // released, or a successor removed it
+  }
+}
+
+function isAlive(owner: Owner): boolean {
+  try {
+    process.kill(owner.pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
+  }
+  const started = processStart(owner.pid);
+  return started === undefined || owner.started === "" || started === owner.started;
+}
+
+/** Something that differs between two processes of the same id; undefined where it cannot be told. */
+function processStart(pid: number): string | undefined {
+  try {
+    if (process.platform === "linux") {
+      const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+      // Field 22, starttime; the fields are counted after the command's closing parenthesis (proc_pid_stat(5)).
+      const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+      return `${boot} ${stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]}`;
+    }
+    return execFileSync("ps", ["-o", "lstart=", "-p", String(pid)], { encoding: "utf8" }).trim();
+  } catch {
+    return undefined;
+  }
+}

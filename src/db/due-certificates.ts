@@ -1,0 +1,40 @@
+import type { Database } from "./pool.ts";
+
+/** A certificate that waits for its verdict. */
+export interface PendingCertificate {
+  id: number;
+  issuanceId: string;
+  certificateKey: string;
+  /** 40 hex digits, or empty. */
+  fingerprint: string;
+}
+
+const columns = `id, issuance_id AS "issuanceId", certificate_key AS "certificateKey", fingerprint`;
+
+/** Certificates whose grace is over, the longest waiting first, at most `limit`. Read only: judging them is guarded. */
+export async function dueCertificates(
+  db: Database,
+  limit: number,
+  deadlineMs: number,
+): Promise<PendingCertificate[]> {
+  return await db.query<PendingCertificate>(
+    {
+      text: `SELECT ${columns} FROM public.alerts
+             WHERE severity = 'pending' AND judge_at <= now() ORDER BY judge_at, id LIMIT $1`,
+      values: [limit],
+    },
+    deadlineMs,
+  );
+}
+
+/** Milliseconds until the next grace is over, by the database's clock; Infinity where nothing is pending. */
+export async function millisecondsToNextDue(db: Database, deadlineMs: number): Promise<number> {
+  const [row] = await db.query<{ ms: number | null }>(
+    {
+      text: `SELECT (EXTRACT(EPOCH FROM min(judge_at) - clock_timestamp()) * 1000)::float8 AS ms
+             FROM public.alerts WHERE severity = 'pending'`,
+    },
+    deadlineMs,
+  );
+  return row?.ms ?? Number.POSITIVE_INFINITY;
+}

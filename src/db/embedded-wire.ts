@@ -1,0 +1,129 @@
+/**
+ * A piece of work for the session, or something that is answered without it. `bytes` holds whole messages of the
+ * frontend/backend protocol 3.0 (PostgreSQL documentation, chapter 53).
+ *
+ * - `work`: ends where the server answers ReadyForQuery
+ * - `flush`: part of an extended-query batch that goes on
+ * - `copy`: COPY FROM STDIN with all of its data; the client has its CopyInResponse already
+ */
+export interface Unit {
+  kind: "work" | "flush" | "copy" | "copy-begins" | "decline-tls" | "goodbye";
+  bytes: Buffer;
+}
+
+const MAX_STARTUP_BYTES = 10_000; // the server's own limit, MAX_STARTUP_PACKET_LENGTH
+const MAX_UNIT_BYTES = 256 * 1024 * 1024;
+const PROTOCOL_3 = 196608;
+const CANCEL_REQUEST = 80877102;
+const SSL_REQUEST = 80877103;
+const GSS_REQUEST = 80877104;
+const NOTHING = Buffer.alloc(0);
+const COPY_FROM_STDIN = /\bcopy\b[^;]*\bfrom\s+stdin\b/i;
+
+/** Cuts what one client sends into units. */
+export class MessageReader {
+  #chunks: Buffer[] = [];
+  #size = 0;
+  #started = false;
+  #unit: Buffer[] = [];
+  #unitSize = 0;
+  #copying = false;
+
+  /** @throws Error where the client does not speak the protocol, or sends more than can be taken */
+  *push(chunk: Buffer): Generator<Unit> {
+    this.#chunks.push(chunk);
+    this.#size += chunk.length;
+    for (let message = this.#nextMessage(); message !== undefined; message = this.#nextMessage()) {
+      const unit = this.#started ? this.#onMessage(message) : this.#onStartup(message);
+      if (unit !== undefined) yield unit;
+    }
+  }
+
+  #nextMessage(): Buffer | undefined {
+    const typeBytes = this.#started ? 1 : 0;
+    if (this.#size < typeBytes + 4) return undefined;
+    let first = this.#chunks[0]!;
+    if (first.length < typeBytes + 4) first = this.#joined();
+    const length = typeBytes + first.readInt32BE(typeBytes);
+    const limit = this.#started ? MAX_UNIT_BYTES : MAX_STARTUP_BYTES;
+    if (length < typeBytes + 4 || length > limit) throw new Error(`a message of ${length} bytes is refused`);
+    if (this.#size < length) return undefined;
+    const all = this.#joined();
+    this.#chunks = all.length > length ? [all.subarray(length)] : [];
+    this.#size -= length;
+    return all.subarray(0, length);
+  }
+
+  /** Large messages arrive in many chunks: they are joined once, when complete. */
+  #joined(): Buffer {
+    if (this.#chunks.length > 1) this.#chunks = [Buffer.concat(this.#chunks)];
+    return this.#chunks[0]!;
+  }
+
+  #onStartup(message: Buffer): Unit {
+    const code = message.length >= 8 ? message.readInt32BE(4) : 0;
+    if (code === SSL_REQUEST || code === GSS_REQUEST) return { kind: "decline-tls", bytes: NOTHING };
+    if (code === CANCEL_REQUEST) return { kind: "goodbye", bytes: NOTHING }; // nothing can interrupt the session
+    if (code !== PROTOCOL_3) throw new Error("only protocol version 3.0 is spoken here");
+    this.#started = true;
+    return { kind: "work", bytes: message };
+  }
+
+  #onMessage(message: Buffer): Unit | undefined {
+    const type = String.fromCharCode(message[0]!);
+    if (type === "X") return { kind: "goodbye", bytes: NOTHING };
+    this.#unitSize += message.length;
+    if (this.#unitSize > MAX_UNIT_BYTES)
+      throw new Error(`more than ${MAX_UNIT_BYTES} bytes at once are refused`);
+    this.#unit.push(message);
+    if (this.#copying) return type === "c" || type === "f" ? this.#finish("copy") : undefined;
+    const copies = (type === "Q" || type === "P") && COPY_FROM_STDIN.test(message.toString("latin1"));
+    if (copies) {
+      // PGlite reads a COPY's data in the same call as the command, and goes down where it is not there yet.
+      if (type === "P") throw new Error("COPY FROM STDIN works with the simple query protocol only");
+      this.#copying = true;
+      return { kind: "copy-begins", bytes: NOTHING };
+    }
+    if (type === "Q" || type === "S" || type === "F") return this.#finish("work");
+    return type === "H" ? this.#finish("flush") : undefined;
+  }
+
+  #finish(kind: Unit["kind"]): Unit {
+    const bytes = Buffer.concat(this.#unit);
+    this.#unit = [];
+    this.#unitSize = 0;
+    this.#copying = false;
+    return { kind, bytes };
+  }
+}
+
+/** A message of the protocol: type, length, body. */
+function message(type: string, body: Buffer): Buffer {
+  const head = Buffer.alloc(5);
+  head.write(type, 0, "latin1");
+  head.writeInt32BE(body.length + 4, 1);
+  return Buffer.concat([head, body]);
+}
+
+export const query = (sql: string): Buffer => message("Q", Buffer.from(`${sql}\0`));
+
+export const SYNC = message("S", NOTHING);
+
+/** CopyInResponse: text, and no word on the columns, which clients do not need. */
+export const COPY_IN_TEXT = message("G", Buffer.from([0, 0, 0]));
+
+export function errorResponse(severity: "FATAL" | "ERROR", sqlState: string, text: string): Buffer {
+  return message("E", Buffer.from(`S${severity}\0V${severity}\0C${sqlState}\0M${text}\0\0`));
+}
+
+/** Takes the first message of a type out of a sequence of messages. */
+export function withoutFirstMessage(messages: Buffer, type: string): Buffer {
+  for (let start = 0; start < messages.length; ) {
+    const end = start + 1 + messages.readInt32BE(start + 1);
+    if (messages[start] === type.charCodeAt(0)) {
+      return Buffer.concat([messages.subarray(0, start), messages.subarray(end)]);
+    }
+    start = end;
+  }
+  return messages;
+}

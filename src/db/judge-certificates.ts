@@ -1,0 +1,93 @@
+import { toJson } from "./json.ts";
+import type { Database } from "./pool.ts";
+
+export interface Verdict {
+  id: number;
+  severity: "info" | "suspicious";
+  match_basis: string;
+  reason: string;
+  /** The reason where the issuance has an event of the other severity already. */
+  reason_after_other: string;
+}
+
+export interface JudgedCertificate {
+  id: number;
+  severity: "info" | "suspicious";
+  /** False: it was merged into the event of this severity that its issuance has already, and its row is gone. */
+  isEvent: boolean;
+  matchBasis: string;
+  reason: string;
+  matchedEntries: string[];
+  matchedSans: string[];
+  issuer: string | null;
+}
+
+/**
+ * Turns pending certificates into events, or merges them into the event of the same issuance and severity, in one
+ * statement. Two certificates of one issuance whose TBS hashes are known and differ are never merged.
+ *
+ * The verdicts of one call are of distinct issuances. Rows that somebody else judged meanwhile are passed over, so it
+ * is safe to run twice. Where another replica judges the same issuance at the same moment it fails with SQLSTATE 23505
+ * (unique `alerts_event`): run it again, it then sees the other's event. A crash before the commit leaves the rows
+ * pending, due for any replica; after it, the events are due for delivery.
+ */
+export async function judgeCertificates(
+  db: Database,
+  verdicts: Verdict[],
+  options: { deliver: boolean; deadlineMs: number },
+): Promise<JudgedCertificate[]> {
+  return await db.query<JudgedCertificate>(
+    { text: statement, values: [toJson(verdicts), options.deliver] },
+    options.deadlineMs,
+  );
+}
+
+/**
+ * Certificates remembered as merged into one event. Honest issuances have a handful; past the bound a certificate is
+ * judged, and merged, each time it is seen.
+ */
+const maxMergedKeys = 1000;
+
+const sameCertificateBody = (event: string, pending: string) =>
+  `(${event}.tbs_sha256 IS NULL OR ${pending}.tbs_sha256 IS NULL OR ${event}.tbs_sha256 = ${pending}.tbs_sha256)`;
+
+const statement = `
+  WITH judged AS (
+    SELECT v.*, pending.issuance_id, pending.certificate_key, pending.tbs_sha256, pending.matched,
+           pending.payload, pending.issuer,
+      (SELECT event.id FROM public.alerts event
+       WHERE event.issuance_id = pending.issuance_id AND event.severity = v.severity
+         AND ${sameCertificateBody("event", "pending")}
+       ORDER BY event.event_number LIMIT 1) AS merge_into,
+      (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
+       WHERE event.issuance_id = pending.issuance_id AND event.severity = v.severity) AS event_number,
+      CASE WHEN EXISTS (SELECT FROM public.alerts event
+                        WHERE event.issuance_id = pending.issuance_id AND event.event_number IS NOT NULL
+                          AND event.severity <> v.severity)
+           THEN v.reason_after_other ELSE v.reason END AS final_reason
+    FROM json_to_recordset($1::json)
+           AS v(id bigint, severity text, match_basis text, reason text, reason_after_other text)
+    JOIN public.alerts pending ON pending.id = v.id AND pending.severity = 'pending'
+  ), events AS (
+    UPDATE public.alerts a
+    SET severity = j.severity, match_basis = j.match_basis, reason = j.final_reason, event_number = j.event_number,
+        judge_at = NULL,
+        next_attempt_at = CASE WHEN $2::boolean OR a.next_attempt_at IS NOT NULL THEN now() END
+    FROM judged j
+    WHERE a.id = j.id AND a.severity = 'pending' AND j.merge_into IS NULL
+    RETURNING a.id
+  ), merged AS (
+    UPDATE public.alerts event
+    SET merged_keys = CASE WHEN cardinality(event.merged_keys) >= ${maxMergedKeys} THEN event.merged_keys
+                           ELSE array_append(event.merged_keys, j.certificate_key) END,
+        tbs_sha256 = COALESCE(event.tbs_sha256, j.tbs_sha256)
+    FROM judged j
+    WHERE event.id = j.merge_into AND ${sameCertificateBody("event", "j")}
+      AND EXISTS (SELECT FROM public.alerts pending WHERE pending.id = j.id AND pending.severity = 'pending')
+    RETURNING j.id
+  ), gone AS (
+    DELETE FROM public.alerts a USING merged WHERE a.id = merged.id AND a.severity = 'pending'
+  )
+  SELECT j.id, j.severity, j.id IN (SELECT id FROM events) AS "isEvent", j.match_basis AS "matchBasis",
+         j.final_reason AS reason, j.matched AS "matchedEntries", j.payload -> 'matched_sans' AS "matchedSans", j.issuer
+  FROM judged j WHERE j.id IN (SELECT id FROM events UNION ALL SELECT id FROM merged)`;

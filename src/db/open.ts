@@ -1,0 +1,108 @@
+import type { Config } from "../config.ts";
+import type { Logger } from "../log.ts";
+import { interruptibleSleep } from "../loop.ts";
+import { applySchema } from "./apply-schema.ts";
+import { checkSchema, SchemaError } from "./check-schema.ts";
+import { parseDsn } from "./dsn.ts";
+import { openEmbedded } from "./embedded.ts";
+import { errorKind, errorMessage } from "./errors.ts";
+import { type Database, openPool } from "./pool.ts";
+
+/** The database cannot be used. The message says what to do. */
+export class DatabaseUnusableError extends Error {
+  override readonly name = "DatabaseUnusableError";
+}
+
+export interface OpenDatabase {
+  db: Database;
+  /** Where it is, as it may be logged. */
+  description: string;
+  close(): Promise<void>;
+}
+
+const deadlineMs = 10_000;
+const schemaDeadlineMs = 120_000;
+const retryMs = 1_000;
+
+/**
+ * Opens the configured database, the embedded one or Postgres. The embedded one gets its schema applied.
+ *
+ * @param onFailure called when the embedded database ends by itself.
+ */
+export async function openDatabase(config: Config, onFailure: (error: Error) => void): Promise<OpenDatabase> {
+  if (config.postgresDsn !== null) {
+    const dsn = parseDsn(config.postgresDsn);
+    const db = openPool(dsn);
+    const hosts = dsn.hosts.map(({ host, port }) => `${host}:${port}`).join(",");
+    return { db, description: `postgres ${hosts}/${dsn.database ?? ""}`, close: () => db.end() };
+  }
+  const embedded = await openEmbedded({ dataDir: config.dataDir, onFailure });
+  const db = openPool(parseDsn(embedded.dsn));
+  const close = async () => {
+    await db.end();
+    await embedded.close();
+  };
+  try {
+    await applySchema(db, schemaDeadlineMs);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { db, description: `embedded in ${config.dataDir}`, close };
+}
+
+/**
+ * Applies schema.sql to the configured database.
+ *
+ * @returns where the database is, as it may be logged.
+ * @throws DatabaseUnusableError
+ */
+export async function migrateDatabase(config: Config): Promise<string> {
+  const database = await openDatabase(config, () => {});
+  try {
+    if (!config.embedded) await applySchema(database.db, schemaDeadlineMs);
+    return database.description;
+  } catch (error) {
+    throw new DatabaseUnusableError(
+      `the schema could not be applied to ${database.description}: ${errorMessage(error)}`,
+    );
+  } finally {
+    await database.close();
+  }
+}
+
+/**
+ * Waits until the database answers, at most `patienceMs`, and checks that it has what the service needs.
+ *
+ * @throws DatabaseUnusableError when it does not answer in time, refuses the service for good, or lacks something; the
+ * signal's reason when it is aborted.
+ */
+export async function waitUntilUsable(
+  db: Database,
+  options: { patienceMs: number; log: Logger; signal: AbortSignal },
+): Promise<void> {
+  const { patienceMs, log, signal } = options;
+  const endMs = performance.now() + patienceMs;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await checkSchema(db, Math.min(deadlineMs, Math.max(endMs - performance.now(), 1)));
+      return;
+    } catch (error) {
+      if (error instanceof SchemaError) throw new DatabaseUnusableError(error.message);
+      if (errorKind(error) === "fatal") {
+        throw new DatabaseUnusableError(
+          `the database refuses certwatch: ${errorMessage(error)}. Check POSTGRES_DSN`,
+        );
+      }
+      signal.throwIfAborted();
+      if (performance.now() + retryMs > endMs) {
+        throw new DatabaseUnusableError(
+          `the database did not become reachable within ${patienceMs / 1000} s: ${errorMessage(error)}. Is it running, and is POSTGRES_DSN right?`,
+        );
+      }
+      if (attempt === 1)
+        log.warn({ error: errorMessage(error) }, "the database cannot be reached yet, trying for a minute");
+      await interruptibleSleep(retryMs, signal);
+    }
+  }
+}

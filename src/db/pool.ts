@@ -1,0 +1,216 @@
+import type { QueryResult } from "pg";
+import { type Connector, createConnector, explainError, type Session } from "./connect.ts";
+import type { Dsn } from "./dsn.ts";
+import { ConnectionError, DeadlineError, sqlState } from "./errors.ts";
+
+/**
+ * One statement. `name` is what messages call it. Nothing is prepared under a name on the server, so that
+ * poolers in transaction mode and the embedded database (one session for all) work.
+ */
+export interface Sql {
+  name?: string;
+  text: string;
+  values?: readonly unknown[];
+}
+
+/**
+ * Runs statements. Every call settles within its deadline, whatever state the server and the network are in:
+ * the time covers waiting for a free connection, connecting, and running. After the deadline the connection is
+ * destroyed and it is unknown whether the statement took effect.
+ *
+ * Errors: `DeadlineError`, `ConnectionError`, socket errors, or the server's own; see `errorKind`.
+ * A statement without values may hold several commands, which run as one transaction.
+ */
+export interface Queryable {
+  /** The rows that the statement returns. int8 comes as a number, json as a value. */
+  query<Row>(sql: Sql, deadlineMs: number): Promise<Row[]>;
+  /** The number of rows that the statement touched. */
+  execute(sql: Sql, deadlineMs: number): Promise<number>;
+}
+
+/** A database that is connected to when it is needed, over several connections. */
+export interface Database extends Queryable {
+  /** Runs `work` on one connection between BEGIN and COMMIT; ROLLBACK when it throws. */
+  transaction<T>(deadlineMs: number, work: (tx: Queryable) => Promise<T>): Promise<T>;
+  /** Refuses what waits, lets what runs finish (its deadline bounds it), closes everything. */
+  end(): Promise<void>;
+}
+
+const CLOSE_PATIENCE_MS = 1000;
+
+/**
+ * Opens no connection yet. `pg`'s own pool is not used: it knows one host, one TLS setting, and one time-out
+ * that does not depend on the query.
+ * @throws DsnError where the DSN names certificates that cannot be read
+ */
+export function openPool(dsn: Dsn, { maxConnections = 4 }: { maxConnections?: number } = {}): Database {
+  return new Pool(createConnector(dsn), maxConnections);
+}
+
+interface Waiter {
+  grant(session: Session | undefined): void;
+  refuse(error: Error): void;
+}
+
+/** Owns every session: a session is idle, lent to one caller, or gone. `open` counts those and the ones being made. */
+class Pool implements Database {
+  readonly #connector: Connector;
+  readonly #maxConnections: number;
+  readonly #idle: Session[] = [];
+  readonly #waiters: Waiter[] = [];
+  #open = 0;
+  #ending = false;
+  #allClosed: (() => void) | undefined;
+
+  constructor(connector: Connector, maxConnections: number) {
+    this.#connector = connector;
+    this.#maxConnections = maxConnections;
+  }
+
+  async query<Row>(sql: Sql, deadlineMs: number): Promise<Row[]> {
+    return this.#lend(deadlineMs, async (session, until) => (await run(session, sql, until)).rows as Row[]);
+  }
+
+  async execute(sql: Sql, deadlineMs: number): Promise<number> {
+    return this.#lend(deadlineMs, async (session, until) => (await run(session, sql, until)).rowCount ?? 0);
+  }
+
+  async transaction<T>(deadlineMs: number, work: (tx: Queryable) => Promise<T>): Promise<T> {
+    return this.#lend(deadlineMs, async (session, until) => {
+      const limit = (ms: number) => Math.min(until, performance.now() + ms);
+      await run(session, { text: "BEGIN" }, until);
+      try {
+        const result = await work({
+          query: async <Row>(sql: Sql, ms: number) => (await run(session, sql, limit(ms))).rows as Row[],
+          execute: async (sql, ms) => (await run(session, sql, limit(ms))).rowCount ?? 0,
+        });
+        await run(session, { text: "COMMIT" }, until);
+        return result;
+      } catch (error) {
+        await run(session, { text: "ROLLBACK" }, until).catch(() => session.destroy());
+        throw error;
+      }
+    });
+  }
+
+  async end(): Promise<void> {
+    this.#ending = true;
+    for (const waiter of this.#waiters.splice(0)) waiter.refuse(closedError());
+    const closed = this.#open === 0 ? undefined : new Promise<void>((resolve) => (this.#allClosed = resolve));
+    for (const session of this.#idle.splice(0)) void this.#close(session);
+    await closed;
+  }
+
+  async #lend<T>(deadlineMs: number, work: (session: Session, until: number) => Promise<T>): Promise<T> {
+    const until = performance.now() + deadlineMs;
+    const session = (await this.#acquire(until)) ?? (await this.#connect(until));
+    try {
+      return await work(session, until);
+    } finally {
+      this.#release(session);
+    }
+  }
+
+  /** An idle session, or undefined: a free place, which the caller fills by `#connect`. */
+  async #acquire(until: number): Promise<Session | undefined> {
+    if (this.#ending) throw closedError();
+    const idle = this.#idle.pop();
+    if (idle !== undefined) return idle;
+    if (this.#open < this.#maxConnections) {
+      this.#open++;
+      return undefined;
+    }
+    return new Promise((resolve, reject) => {
+      const refuse = (error: Error) => {
+        clearTimeout(timer);
+        reject(error);
+      };
+      const grant = (session: Session | undefined) => {
+        clearTimeout(timer);
+        resolve(session);
+      };
+      const waiter = { grant, refuse };
+      const timer = setTimeout(() => {
+        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+        refuse(new DeadlineError(`all ${this.#maxConnections} database connections stayed busy`));
+      }, until - performance.now());
+      this.#waiters.push(waiter);
+    });
+  }
+
+  async #connect(until: number): Promise<Session> {
+    try {
+      const session = await this.#connector.connect(until - performance.now());
+      session.onLost = () => this.#dropIdle(session);
+      return session;
+    } catch (error) {
+      this.#freePlace();
+      throw error;
+    }
+  }
+
+  #release(session: Session): void {
+    if (!session.alive) this.#freePlace();
+    else if (this.#ending) void this.#close(session);
+    else if (this.#waiters.length > 0) this.#waiters.shift()!.grant(session);
+    else this.#idle.push(session);
+  }
+
+  /** A lent session that is lost is accounted for by `#release`. */
+  #dropIdle(session: Session): void {
+    const index = this.#idle.indexOf(session);
+    if (index < 0) return;
+    this.#idle.splice(index, 1);
+    this.#freePlace();
+  }
+
+  #freePlace(): void {
+    const waiter = this.#waiters.shift();
+    if (waiter !== undefined) {
+      waiter.grant(undefined);
+    } else {
+      this.#open--;
+      if (this.#open === 0) this.#allClosed?.();
+    }
+  }
+
+  /** Says goodbye, but does not wait long for a server that does not answer. */
+  async #close(session: Session): Promise<void> {
+    const timer = setTimeout(() => session.destroy(), CLOSE_PATIENCE_MS);
+    await session.client.end().catch(() => {});
+    clearTimeout(timer);
+    this.#freePlace();
+  }
+}
+
+async function run(session: Session, { name, text, values }: Sql, until: number): Promise<QueryResult> {
+  const limitMs = Math.max(0, until - performance.now());
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new DeadlineError(`the database did not answer ${name ?? "a statement"} in time`));
+      session.destroy();
+    }, limitMs);
+  });
+  const answer = session.client.query(values === undefined ? { text } : { text, values: [...values] });
+  try {
+    return await Promise.race([answer, deadline]);
+  } catch (error) {
+    if (!session.alive) throw explainError(error);
+    if (!leavesSessionGood(error)) session.destroy();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    answer.catch(() => {}); // after the deadline nobody listens any more
+  }
+}
+
+/** After 25006 the next connection must look for the primary anew; after the others the server hangs up. */
+function leavesSessionGood(error: unknown): boolean {
+  const state = sqlState(error);
+  return state !== undefined && !/^(25006|25P0[34]|08...|57P..)$/.test(state);
+}
+
+function closedError(): Error {
+  return new ConnectionError("the connections to the database are closed");
+}

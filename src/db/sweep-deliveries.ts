@@ -1,0 +1,40 @@
+import type { Database } from "./pool.ts";
+
+/** After so many claims that ended without an outcome, an event is given up: something kills whoever sends it. */
+export const maxExpiredClaims = 20;
+
+/** Gives up events whose claims keep expiring. Returns their ids. Safe to run twice. */
+export async function giveUpExpired(db: Database, deadlineMs: number): Promise<number[]> {
+  const rows = await db.query<{ id: number }>(
+    {
+      text: `
+        UPDATE public.alerts
+        SET given_up_at = now(), next_attempt_at = NULL, lease_until = NULL,
+            last_error = 'claimed ' || expired_claims || ' times without an outcome: the process ended or stalled each time'
+        WHERE next_attempt_at IS NOT NULL AND severity <> 'pending' AND expired_claims >= $1
+          AND (lease_until IS NULL OR lease_until <= now())
+        RETURNING id`,
+      values: [maxExpiredClaims],
+    },
+    deadlineMs,
+  );
+  return rows.map((row) => row.id);
+}
+
+/**
+ * Takes over, for delivery, what a replica in observer mode recorded first within the last hour. Returns their ids.
+ * Safe to run twice.
+ */
+export async function adoptObserved(db: Database, deadlineMs: number): Promise<number[]> {
+  const rows = await db.query<{ id: number }>(
+    {
+      text: `
+        UPDATE public.alerts SET next_attempt_at = now()
+        WHERE recorded_at > now() - interval '1 hour' AND next_attempt_at IS NULL AND given_up_at IS NULL
+          AND NOT delivered AND severity <> 'pending'
+        RETURNING id`,
+    },
+    deadlineMs,
+  );
+  return rows.map((row) => row.id);
+}

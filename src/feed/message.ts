@@ -1,0 +1,136 @@
+/** What certwatch keeps of one `certificate_update` message. Absent or unusable fields are `null`. */
+export interface CertUpdate {
+  /** `X509LogEntry` or `PrecertLogEntry`, as sent. */
+  updateType: string | null;
+  /** Index of the entry in its log. */
+  certIndex: number | null;
+  certLink: string | null;
+  /** When the feed says it saw the entry, epoch seconds. */
+  seenEpochSeconds: number | null;
+  sourceName: string | null;
+  sourceUrl: string | null;
+  /** When the log says it accepted the entry, epoch seconds. */
+  sourceTimestampEpochSeconds: number | null;
+  /** SHA-1 of the DER, 40 lower-case hex digits; `null` where the feed sent none or the hash of nothing. */
+  fingerprintSha1: string | null;
+  /** The names as received, in their order; anything that is not a string is left out. */
+  allDomains: string[];
+  issuerCn: string | null;
+  issuerO: string | null;
+  /** The issuer as one line, e.g. `/C=US/CN=R11/O=Let's Encrypt`. */
+  issuerAggregated: string | null;
+  /** As sent: hex, in whatever notation the server uses. */
+  serial: string | null;
+  notBeforeEpochSeconds: number | null;
+  notAfterEpochSeconds: number | null;
+  /** Base64 of the DER, full feed only. */
+  asDerBase64: string | null;
+  /** The whole leaf as JSON, only where neither serial nor fingerprint tells it from others. */
+  leafJson: string | null;
+}
+
+/** A message of the feed, understood as far as it goes. */
+export type FeedMessage =
+  | { type: "certificate_update"; update: CertUpdate }
+  | { type: "heartbeat" | "dns_entries" | "other" }
+  | { type: "refused"; reason: "not_json" | "not_an_object" | "no_certificate"; detail: string };
+
+type JsonObject = Record<string, unknown>;
+
+/** SHA-1 of nothing: certstream-server-go sends it for precertificates of static-ct logs. */
+const sha1OfNothing = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+
+/** Years 1 to 9999, the range of GeneralizedTime (RFC 5280 section 4.1.2.5.2). */
+const minEpochSeconds = -62_135_596_800;
+const maxEpochSeconds = 253_402_300_799;
+
+/**
+ * Parses one message as any certstream server writes it. Tolerant field by field: what cannot be used is `null`, and
+ * never hides the rest. Never throws.
+ */
+export function parseMessage(bytes: Buffer): FeedMessage {
+  let message: unknown;
+  try {
+    message = JSON.parse(bytes.toString("utf8"));
+  } catch {
+    return { type: "refused", reason: "not_json", detail: excerpt(bytes) };
+  }
+  if (!isObject(message)) return { type: "refused", reason: "not_an_object", detail: excerpt(bytes) };
+  const type = message.message_type;
+  if (type === "heartbeat" || type === "dns_entries") return { type };
+  if (type !== "certificate_update") return { type: "other" };
+  const data = message.data;
+  if (!isObject(data) || !isObject(data.leaf_cert)) {
+    return { type: "refused", reason: "no_certificate", detail: excerpt(bytes) };
+  }
+  return { type, update: toCertUpdate(data, data.leaf_cert) };
+}
+
+function toCertUpdate(data: JsonObject, leaf: JsonObject): CertUpdate {
+  const source = isObject(data.source) ? data.source : {};
+  const issuer = issuerOf(data, leaf);
+  const fingerprintSha1 = toFingerprint(leaf.fingerprint) ?? toFingerprint(leaf.sha1);
+  const serial = nonEmpty(leaf.serial_number);
+  return {
+    updateType: nonEmpty(data.update_type),
+    certIndex: Number.isSafeInteger(data.cert_index) ? (data.cert_index as number) : null,
+    certLink: nonEmpty(data.cert_link),
+    seenEpochSeconds: toEpochSeconds(data.seen),
+    sourceName: nonEmpty(source.name),
+    sourceUrl: nonEmpty(source.url),
+    sourceTimestampEpochSeconds: toEpochSeconds(source.timestamp ?? data.submission_timestamp),
+    fingerprintSha1,
+    allDomains: namesOf(leaf),
+    issuerCn: nonEmpty(issuer.CN),
+    issuerO: nonEmpty(issuer.O),
+    issuerAggregated: nonEmpty(issuer.aggregated),
+    serial,
+    notBeforeEpochSeconds: truncated(toEpochSeconds(leaf.not_before)),
+    notAfterEpochSeconds: truncated(toEpochSeconds(leaf.not_after)),
+    asDerBase64: nonEmpty(leaf.as_der),
+    leafJson: serial === null && fingerprintSha1 === null ? JSON.stringify(leaf) : null,
+  };
+}
+
+/** Older CaliDog servers have no `leaf_cert.issuer`: there the first certificate of the chain is the issuer. */
+function issuerOf(data: JsonObject, leaf: JsonObject): JsonObject {
+  if (isObject(leaf.issuer)) return leaf.issuer;
+  const parent = Array.isArray(data.chain) ? data.chain[0] : undefined;
+  return isObject(parent) && isObject(parent.subject) ? parent.subject : {};
+}
+
+/** `all_domains`, or what else names the subject where a server leaves that out. */
+function namesOf(leaf: JsonObject): string[] {
+  if (Array.isArray(leaf.all_domains)) return leaf.all_domains.filter((name) => typeof name === "string");
+  const alternative = isObject(leaf.extensions) ? leaf.extensions.subjectAltName : undefined;
+  const names =
+    typeof alternative === "string" ? [...alternative.matchAll(/DNS:([^,\s]+)/g)].map((m) => m[1]!) : [];
+  const commonName = isObject(leaf.subject) ? nonEmpty(leaf.subject.CN) : null;
+  return commonName === null || names.includes(commonName) ? names : [...names, commonName];
+}
+
+function toFingerprint(value: unknown): string | null {
+  if (typeof value !== "string") return null;
+  const hex = value.replaceAll(":", "").toLowerCase();
+  return /^[0-9a-f]{40}$/.test(hex) && hex !== sha1OfNothing ? hex : null;
+}
+
+function toEpochSeconds(value: unknown): number | null {
+  return typeof value === "number" && value >= minEpochSeconds && value <= maxEpochSeconds ? value : null;
+}
+
+function truncated(epochSeconds: number | null): number | null {
+  return epochSeconds === null ? null : Math.trunc(epochSeconds);
+}
+
+function nonEmpty(value: unknown): string | null {
+  return typeof value === "string" && value !== "" ? value : null;
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function excerpt(bytes: Buffer): string {
+  return bytes.toString("latin1", 0, 80);
+}

@@ -1,0 +1,104 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** Work that can be done in steps, repeated for as long as the service runs. */
+export interface LoopOptions {
+  /** Named in logs and in `/healthz`. */
+  name: string;
+  /**
+   * Does what there is to do. Returns the milliseconds until it wants to run again (0: at once, Infinity: when
+   * woken). Every wait inside it is bounded, so that a loop that does not come round is a stalled one.
+   */
+  step: (signal: AbortSignal) => Promise<number>;
+  /** Called with what `step` threw; the loop goes on after a back-off. */
+  onError: (error: unknown) => void;
+  /** A step that takes longer than this counts as stalled, milliseconds. */
+  stallMs?: number;
+}
+
+const firstBackoffMs = 500;
+const maxBackoffMs = 30_000;
+const defaultStallMs = 300_000;
+/** The longest delay a Node.js timer keeps; a longer one fires at once. */
+const maxTimerMs = 2_147_483_647;
+
+/**
+ * One concern of the service, running beside the others: never two steps at once, a failed step is repeated after a
+ * back-off, and nobody who wakes it waits for it.
+ */
+export class Loop {
+  readonly name: string;
+  readonly #options: LoopOptions;
+  readonly #stop = new AbortController();
+  #wakeRequested = false;
+  #interruptSleep = new AbortController();
+  #stepStartedMs: number | null = null;
+  #running: Promise<void> | null = null;
+  #died = false;
+
+  constructor(options: LoopOptions) {
+    this.name = options.name;
+    this.#options = options;
+  }
+
+  /** Starts the loop; the first step runs at once. */
+  start(): void {
+    this.#running ??= this.#run().catch((error) => {
+      this.#died = true;
+      this.#options.onError(error);
+    });
+  }
+
+  /** Asks for another step as soon as the current one is over. */
+  wake(): void {
+    this.#wakeRequested = true;
+    this.#interruptSleep.abort();
+  }
+
+  /** Ends the loop after the step that is running, which sees its signal aborted. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    this.#interruptSleep.abort();
+    await this.#running;
+  }
+
+  /** `null` while the loop does its work, else what is wrong with it. */
+  problem(): string | null {
+    if (this.#died) return `${this.name} has died`;
+    const stallMs = this.#options.stallMs ?? defaultStallMs;
+    if (this.#stepStartedMs !== null && performance.now() - this.#stepStartedMs > stallMs) {
+      return `${this.name} has been stuck for more than ${stallMs / 1000} s`;
+    }
+    return null;
+  }
+
+  async #run(): Promise<void> {
+    let backoffMs = firstBackoffMs;
+    while (!this.#stop.signal.aborted) {
+      this.#wakeRequested = false;
+      this.#stepStartedMs = performance.now();
+      try {
+        const delayMs = await this.#options.step(this.#stop.signal);
+        this.#stepStartedMs = null;
+        backoffMs = firstBackoffMs;
+        await this.#sleep(delayMs);
+      } catch (error) {
+        this.#stepStartedMs = null;
+        this.#options.onError(error);
+        // A wake-up does not shorten a back-off: what failed once would fail at the rate of the feed.
+        await interruptibleSleep(backoffMs * (0.5 + Math.random() / 2), this.#stop.signal);
+        backoffMs = Math.min(backoffMs * 2, maxBackoffMs);
+      }
+    }
+  }
+
+  async #sleep(delayMs: number): Promise<void> {
+    if (this.#wakeRequested || delayMs <= 0 || this.#stop.signal.aborted) return;
+    this.#interruptSleep = new AbortController();
+    await interruptibleSleep(delayMs, this.#interruptSleep.signal);
+  }
+}
+
+/** Resolves after `delayMs` (at most a timer's longest) or as soon as `signal` is aborted. Never rejects. */
+export async function interruptibleSleep(delayMs: number, signal: AbortSignal): Promise<void> {
+  await sleep(Math.min(delayMs, maxTimerMs), undefined, { signal }).catch(() => {});
+}

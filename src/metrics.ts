@@ -1,0 +1,158 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+
+/** Values of the label `type` of `certwatch_ct_messages_total`. */
+export const messageTypes = ["certificate_update", "heartbeat", "dns_entries", "other"] as const;
+export type MessageType = (typeof messageTypes)[number];
+
+/** Why a message was refused: the label `reason` of `certwatch_ct_messages_refused_total`. */
+export const refusalReasons = ["too_large", "not_json", "not_an_object", "no_certificate"] as const;
+export type RefusalReason = (typeof refusalReasons)[number];
+
+/** How a database error is answered: the label `kind` of `certwatch_database_errors_total`. */
+const databaseErrorKinds = ["retryable", "bad-data", "fatal"] as const;
+
+/** What the path that reads the socket counts: plain numbers, copied into the registry when it is scraped. */
+export interface FeedCounts {
+  messages: Record<MessageType, number>;
+  refused: Record<RefusalReason, number>;
+  /** When the last certificate update arrived, epoch milliseconds; 0 before the first. */
+  lastCertificateUpdateMs: number;
+}
+
+export type Metrics = ReturnType<typeof createMetrics>;
+
+const prefix = "certwatch_";
+
+/**
+ * Declares every metric. Series with a closed label set exist at 0 from the start, so that `rate()` sees the first
+ * event.
+ */
+export function createMetrics(options: { version: string; feeds: string[] }) {
+  const registry = new Registry();
+  const feedCounts: FeedCounts = {
+    messages: { certificate_update: 0, heartbeat: 0, dns_entries: 0, other: 0 },
+    refused: { too_large: 0, not_json: 0, not_an_object: 0, no_certificate: 0 },
+    lastCertificateUpdateMs: 0,
+  };
+  const counter = <L extends string>(
+    name: string,
+    help: string,
+    labels: Partial<Record<L, readonly string[]>>,
+  ) => startedCounter(registry, name, help, labels);
+  const gauge = (name: string, help: string) =>
+    new Gauge({ name: prefix + name, help, registers: [registry] });
+
+  new Counter({
+    name: `${prefix}ct_messages_total`,
+    help: "Messages read from the feeds, by message_type.",
+    labelNames: ["type"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const type of messageTypes) this.inc({ type }, feedCounts.messages[type]);
+    },
+  });
+  new Counter({
+    name: `${prefix}ct_messages_refused_total`,
+    help: "Messages that were too large or could not be understood.",
+    labelNames: ["reason"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const reason of refusalReasons) this.inc({ reason }, feedCounts.refused[reason]);
+    },
+  });
+  new Gauge({
+    name: `${prefix}last_ct_event_timestamp_seconds`,
+    help: "When the last certificate update arrived, epoch seconds; 0 before the first.",
+    registers: [registry],
+    collect() {
+      this.set(feedCounts.lastCertificateUpdateMs / 1000);
+    },
+  });
+  const feedConnected = new Gauge({
+    name: `${prefix}feed_connected`,
+    help: "1 while the connection to this feed is open.",
+    labelNames: ["feed"],
+    registers: [registry],
+  });
+  for (const feed of options.feeds) feedConnected.set({ feed }, 0);
+  new Gauge({
+    name: `${prefix}build_info`,
+    help: "1, with the version as label.",
+    labelNames: ["version", "node_version"],
+    registers: [registry],
+  }).set({ version: options.version, node_version: process.version }, 1);
+  collectDefaultMetrics({ register: registry });
+
+  return {
+    registry,
+    feedCounts,
+    feedConnected,
+    wsConnected: gauge("ws_connected", "1 while at least one feed is connected."),
+    feedReconnects: counter("feed_reconnects_total", "Connections to a feed that were lost or refused.", {
+      feed: options.feeds,
+    }),
+    eventDelay: new Histogram({
+      name: `${prefix}ct_event_delay_seconds`,
+      help: "From a log's timestamp of an entry to its receipt, of the messages parsed (matches and a sample).",
+      buckets: [1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400],
+      registers: [registry],
+    }),
+    watchEntries: gauge("watch_entries", "Entries of the watch list."),
+    watchRefreshed: gauge(
+      "watch_refresh_timestamp_seconds",
+      "When the watch list was last read, epoch seconds; 0 before the first time.",
+    ),
+    watchRefreshFailures: counter(
+      "watch_refresh_failures_total",
+      "Refreshes of the watch list that failed.",
+      {},
+    ),
+    dedupeCacheSize: gauge("dedupe_cache_size", "Certificates remembered in memory as recorded."),
+    alerts: counter("alerts_total", "Events, by severity.", { severity: ["info", "suspicious"] }),
+    alertsMerged: counter(
+      "alerts_merged_total",
+      "Certificates judged like an event of their issuance: silent.",
+      {},
+    ),
+    alertsWaiting: gauge("alerts_waiting", "Matched certificates in memory, waiting to be recorded."),
+    alertsDropped: counter(
+      "alerts_dropped_total",
+      "Matched certificates that could not be recorded; each is logged whole.",
+      {},
+    ),
+    alertsGivenUp: counter("alerts_given_up_total", "Alerts whose delivery was given up.", {}),
+    webhook: counter("webhook_total", "Attempts to deliver an alert.", { result: ["success", "failure"] }),
+    webhookDuration: new Histogram({
+      name: `${prefix}webhook_duration_seconds`,
+      help: "Duration of an attempt.",
+      buckets: [0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30],
+      registers: [registry],
+    }),
+    databaseErrors: counter("database_errors_total", "Failed database operations.", {
+      kind: databaseErrorKinds,
+    }),
+    storedPending: gauge("alerts_pending", "Rows of the table alerts in their grace."),
+    storedUndelivered: gauge("alerts_undelivered", "Rows of the table alerts that wait for their delivery."),
+    storedGivenUp: gauge("alerts_given_up", "Rows of the table alerts whose delivery was given up."),
+    storedSuspiciousLastHour: gauge(
+      "alerts_suspicious_last_hour",
+      "Suspicious events in the table alerts, recorded within the last hour.",
+    ),
+  };
+}
+
+function startedCounter<L extends string>(
+  registry: Registry,
+  name: string,
+  help: string,
+  labels: Partial<Record<L, readonly string[]>>,
+): Counter<L> {
+  const labelNames = Object.keys(labels) as L[];
+  const counter = new Counter<L>({ name: prefix + name, help, labelNames, registers: [registry] });
+  for (const label of labelNames) {
+    for (const value of labels[label] ?? []) counter.inc({ [label]: value } as Record<L, string>, 0);
+  }
+  return counter;
+}

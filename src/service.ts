@@ -1,0 +1,227 @@
+import { Classifier } from "./alerts/classify.ts";
+import { concurrency, Deliverer } from "./alerts/deliver.ts";
+import { createAlertGauges } from "./alerts/gauges.ts";
+import { createPruner } from "./alerts/prune.ts";
+import { Recorder } from "./alerts/record.ts";
+import { WebhookSender } from "./alerts/webhook.ts";
+import { type Config, maskUrl } from "./config.ts";
+import { errorKind, errorMessage } from "./db/errors.ts";
+import { observeDatabase } from "./db/observe.ts";
+import { openDatabase, waitUntilUsable } from "./db/open.ts";
+import { FeedClient } from "./feed/client.ts";
+import { type Health, startApi } from "./http.ts";
+import { type Logger, RateLimitedLog } from "./log.ts";
+import type { Loop } from "./loop.ts";
+import { createMetrics } from "./metrics.ts";
+import { version } from "./version.ts";
+import { WatchListRefresh } from "./watchlist/refresh.ts";
+import { Watcher } from "./watchlist/watcher.ts";
+
+// The pipeline. It is wired below from its end to its beginning, each stage before the one that feeds it.
+//
+//   certstream ──> FeedClient ──> Watcher ────> Recorder ───> Classifier ──> Deliverer ──> webhook
+//                                    │              │             │  │           │
+//                            WatchListRefresh       └─────────────│──┴───────────┘
+//                                    │                            │        │
+//                         public.intent_current            public.certs  public.alerts (the outbox)
+//
+// Left of the Recorder nothing ever waits. Right of it every step is committed before the next one begins.
+
+/** A running service. */
+export interface Service {
+  /** Of `/healthz` and `/metrics`. */
+  apiUrl: string;
+  /**
+   * Resolves with the exit status when the service has stopped, by {@link stop} or because it cannot go on: 0, or 1
+   * where a matched certificate could not be written or something failed for good.
+   */
+  stopped: Promise<number>;
+  /** Stops reading, writes down what was matched, lets attempts under way end. Can be called again. */
+  stop(): void;
+}
+
+const databasePatienceMs = 60_000;
+/** For matched certificates to be committed, and then for running attempts to end. */
+const stopPatienceMs = 10_000;
+
+/**
+ * Starts everything; resolves when the feeds are being connected to.
+ *
+ * @param signal aborted when the start itself is to be given up.
+ * @throws DatabaseUnusableError, EmbeddedError, or what the HTTP server fails with. Nothing is left running then.
+ */
+export async function startService(config: Config, log: Logger, signal: AbortSignal): Promise<Service> {
+  const releasers: (() => Promise<unknown>)[] = [];
+  const releaseAll = async () => {
+    for (const release of releasers.splice(0).reverse()) await release();
+  };
+  try {
+    return await wire(config, log, signal, (release) => releasers.push(release), releaseAll);
+  } catch (error) {
+    await releaseAll();
+    throw error;
+  }
+}
+
+async function wire(
+  config: Config,
+  log: Logger,
+  signal: AbortSignal,
+  onRelease: (release: () => Promise<unknown>) => void,
+  releaseAll: () => Promise<void>,
+): Promise<Service> {
+  const stop = new AbortController();
+  let failure: Error | null = null;
+  const metrics = createMetrics({ version, feeds: config.certstreamUrls.map(maskUrl) });
+  const database = await openDatabase(config, (error) => {
+    failure = error;
+    stop.abort();
+  });
+  onRelease(database.close);
+  await waitUntilUsable(database.db, { patienceMs: databasePatienceMs, log, signal });
+  const { db, health: databaseHealth } = observeDatabase(database.db, metrics);
+
+  const loops: Loop[] = [];
+  const run = (loop: Loop) => {
+    loops.push(loop);
+    loop.start();
+    onRelease(() => loop.stop());
+  };
+  const onError = (concern: string) => errorLog(log, concern);
+  const shared = {
+    db,
+    log,
+    metrics,
+    graceSeconds: config.suspiciousGraceSeconds,
+    deliver: config.webhook !== null,
+  };
+
+  let deliverer: Deliverer | null = null;
+  if (config.webhook !== null) {
+    const sender = new WebhookSender(config.webhook, { version, connections: concurrency });
+    onRelease(() => sender.close());
+    const { timeoutSeconds, maxAttempts } = config.webhook;
+    deliverer = new Deliverer({
+      ...shared,
+      sender,
+      timeoutSeconds,
+      maxAttempts,
+      onError: onError("delivery"),
+    });
+    run(deliverer.settling);
+    run(deliverer.claiming);
+  }
+  const onEvents = () => deliverer?.claiming.wake();
+  const classifier = new Classifier({ ...shared, onEvents, onError: onError("classification") });
+  run(classifier.loop);
+  const recorder = new Recorder({
+    ...shared,
+    onRecorded: (certificates) => classifier.firstLook(certificates),
+    onError: onError("recording"),
+  });
+  run(recorder.loop);
+  const refresh = new WatchListRefresh({
+    ...shared,
+    intervalSeconds: config.watchRefreshIntervalSeconds,
+    onError: onError("watch list refresh"),
+  });
+  await refresh.refresh();
+  run(refresh.loop);
+  const watcher = new Watcher({
+    ...shared,
+    watchList: () => refresh.current,
+    onMatch: (update, match) => recorder.add(update, match),
+  });
+  const isConnected = () => feeds.some((feed) => feed.state === "open");
+  const feeds = config.certstreamUrls.map(
+    (url) =>
+      new FeedClient({
+        ...shared,
+        url,
+        userAgent: `certwatch/${version}`,
+        maxMessageBytes: config.feedMaxMessageBytes,
+        idleTimeoutSeconds: config.feedIdleTimeoutSeconds,
+        onMessage: (message) => watcher.receive(message),
+        onStateChange: () => metrics.wsConnected.set(isConnected() ? 1 : 0),
+      }),
+  );
+  run(
+    createPruner({
+      ...shared,
+      intervalSeconds: config.cleanupIntervalSeconds,
+      retentionSeconds: config.alertRetentionSeconds,
+      onError: onError("cleanup"),
+    }),
+  );
+  run(createAlertGauges({ ...shared, onError: onError("alert gauges") }));
+
+  const health = (): Health => {
+    const problems = loops.map((loop) => loop.problem()).filter((problem) => problem !== null);
+    if (stop.signal.aborted) problems.push("stopping");
+    const { lastCertificateUpdateMs } = metrics.feedCounts;
+    return {
+      ok: problems.length === 0,
+      watch_entries: refresh.current.size,
+      last_ct_event_at: lastCertificateUpdateMs === 0 ? null : lastCertificateUpdateMs / 1000,
+      ws_connected: isConnected(),
+      database: databaseHealth.lastProblem ?? "ok",
+      pending_alerts: recorder.waiting,
+      version,
+      ...(problems.length > 0 ? { problems } : {}),
+    };
+  };
+  const api = await startApi({
+    host: config.apiHost,
+    port: config.apiPort,
+    health,
+    registry: metrics.registry,
+  });
+  onRelease(api.close);
+
+  log.info(
+    {
+      version,
+      watch_entries: refresh.current.size,
+      feeds: feeds.map(({ name }) => name),
+      database: database.description,
+      webhook: config.webhook === null ? null : maskUrl(config.webhook.url),
+      api: api.url,
+    },
+    config.webhook === null
+      ? "certwatch is watching, in observer mode: without WEBHOOK_URL alerts are recorded and logged only"
+      : "certwatch is watching",
+  );
+  for (const feed of feeds) feed.start();
+
+  const shutDown = async (): Promise<number> => {
+    if (failure === null) log.info("stopping: reading no more, writing down what was matched");
+    else log.fatal({ error: errorMessage(failure) }, "certwatch cannot go on");
+    await Promise.all(feeds.map((feed) => feed.stop()));
+    const lost = await recorder.drain(stopPatienceMs);
+    await classifier.loop.stop();
+    await deliverer?.stop(stopPatienceMs);
+    await releaseAll();
+    log.info({ certificates_not_written: lost }, "stopped");
+    return lost > 0 || failure !== null ? 1 : 0;
+  };
+  return { apiUrl: api.url, stopped: aborted(stop.signal).then(shutDown), stop: () => stop.abort() };
+}
+
+/** Logs what a concern fails with, at most once a minute for each kind; the concern itself tries again. */
+function errorLog(log: Logger, concern: string): (error: unknown) => void {
+  const quietLog = new RateLimitedLog();
+  return (error) => {
+    const kind = errorKind(error);
+    quietLog.once(kind, (suppressed) => {
+      log.error(
+        { concern, kind, error: errorMessage(error), suppressed },
+        `${concern} failed, will try again`,
+      );
+    });
+  };
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+}

@@ -1,0 +1,69 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { NameTable } from "../feed/name-hash.ts";
+import { parseWatchEntry, sanForms } from "./domain.ts";
+import { NameIndex } from "./name-index.ts";
+
+const SLICE_MS = 5;
+const MAX_EXAMPLES = 10;
+const MAX_EXAMPLE_CHARS = 100;
+
+/** The watch list as the matching sees it: immutable, replaced whole by a refresh. */
+export interface WatchList {
+  /** Distinct valid entries. */
+  readonly size: number;
+  /** For the prefilter: has every name that `match` finds an entry for. */
+  readonly table: NameTable;
+  /**
+   * The entries that cover `san` (a name as a certificate has it), in no particular order, without duplicates.
+   * Costs O(labels of the SAN).
+   */
+  match(san: string): string[];
+}
+
+/** Rows of the watch list that are not usable, with the first few of them (cut to 100 characters). */
+export interface SkippedEntries {
+  readonly count: number;
+  /** `problem` goes on from the entry's name: `has only one label`. */
+  readonly examples: readonly { readonly raw: string; readonly problem: string }[];
+}
+
+/**
+ * Builds the watch list from the raw rows of its table, in slices of 5 ms between which the event loop turns. The rows
+ * must not change meanwhile. Never rejects for an entry's sake.
+ */
+export async function buildWatchList(
+  rawEntries: readonly string[],
+): Promise<{ watchList: WatchList; skipped: SkippedEntries }> {
+  const index = new NameIndex(rawEntries.length);
+  const examples: { raw: string; problem: string }[] = [];
+  let skippedCount = 0;
+  let sliceEnd = performance.now() + SLICE_MS;
+  for (const [i, raw] of rawEntries.entries()) {
+    const parsed = parseWatchEntry(raw);
+    if ("entry" in parsed) {
+      index.add(parsed.entry);
+    } else {
+      skippedCount++;
+      if (examples.length < MAX_EXAMPLES) {
+        examples.push({ raw: raw.slice(0, MAX_EXAMPLE_CHARS), problem: parsed.problem });
+      }
+    }
+    if (i % 16 === 0 && performance.now() >= sliceEnd) {
+      await nextTurn();
+      sliceEnd = performance.now() + SLICE_MS;
+    }
+  }
+  return { watchList: toWatchList(index), skipped: { count: skippedCount, examples } };
+}
+
+function toWatchList(index: NameIndex): WatchList {
+  return {
+    size: index.size,
+    table: index.table,
+    match(san) {
+      const found = new Set<number>();
+      for (const form of sanForms(san)) index.findCovering(form, found);
+      return Array.from(found, (number) => index.entry(number));
+    },
+  };
+}

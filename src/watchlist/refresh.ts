@@ -1,0 +1,74 @@
+import type { Database } from "../db/pool.ts";
+import { readWatchList } from "../db/read-watch-list.ts";
+import type { Logger } from "../log.ts";
+import { Loop } from "../loop.ts";
+import type { Metrics } from "../metrics.ts";
+import { buildWatchList, type WatchList } from "./matcher.ts";
+
+/** A million rows take a few seconds. */
+const deadlineMs = 60_000;
+/** A list of at least so many entries that turns empty is more likely a mistake upstream than meant. */
+const many = 10;
+
+export interface WatchListRefreshOptions {
+  db: Database;
+  log: Logger;
+  metrics: Metrics;
+  intervalSeconds: number;
+  onError: (error: unknown) => void;
+}
+
+/** Keeps the watch list up to date with its table. A refresh that fails keeps the old list. */
+export class WatchListRefresh {
+  readonly loop: Loop;
+  readonly #options: WatchListRefreshOptions;
+  /** Replaced whole, in one assignment. */
+  #current: WatchList | null = null;
+
+  constructor(options: WatchListRefreshOptions) {
+    this.#options = options;
+    this.loop = new Loop({
+      name: "watch list refresh",
+      step: async () => {
+        await this.refresh();
+        return options.intervalSeconds * 1000;
+      },
+      onError: (error) => {
+        options.metrics.watchRefreshFailures.inc();
+        options.onError(error);
+      },
+    });
+  }
+
+  /** The list in use. The first {@link refresh} must have succeeded. */
+  get current(): WatchList {
+    if (this.#current === null) throw new Error("the watch list was not read yet");
+    return this.#current;
+  }
+
+  /** Reads the table and puts the new list in place of the old one. Rejects with the database's error. */
+  async refresh(): Promise<void> {
+    const { db, metrics, log } = this.#options;
+    const { watchList, skipped } = await buildWatchList(await readWatchList(db, deadlineMs));
+    const before = this.#current?.size ?? null;
+    this.#current = watchList;
+    metrics.watchEntries.set(watchList.size);
+    metrics.watchRefreshed.set(Date.now() / 1000);
+    if (skipped.count > 0) {
+      log.warn(
+        { skipped: skipped.count, examples: skipped.examples },
+        "watch entries that cannot be used were skipped",
+      );
+    }
+    if (watchList.size === 0 && before === null) {
+      log.warn("the watch list is empty: nothing will match until public.intent_current has rows");
+    } else if (watchList.size === 0 && before! >= many) {
+      log.warn(
+        { entries_before: before },
+        "the watch list has become empty: is public.intent_current being rebuilt?",
+      );
+    } else if (before !== null && before !== watchList.size) {
+      log.info({ entries: watchList.size, entries_before: before }, "the watch list has changed");
+    }
+  }
+}

@@ -1,0 +1,109 @@
+import { type CertUpdate, parseMessage } from "../feed/message.ts";
+import { canSkip } from "../feed/prefilter.ts";
+import { type Logger, RateLimitedLog } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import type { WatchList } from "./matcher.ts";
+
+/** The names of a certificate that are watched, and the entries that cover them. Both sorted and unique. */
+export interface Match {
+  entries: string[];
+  sans: string[];
+}
+
+/** Of the messages that match nothing, one in so many is parsed all the same, to measure the logs' delay. */
+const sampleEvery = 4096;
+
+export interface WatcherOptions {
+  watchList: () => WatchList;
+  onMatch: (update: CertUpdate, match: Match) => void;
+  log: Logger;
+  metrics: Metrics;
+}
+
+/**
+ * Finds the messages that are about a watched name. Everything here runs while the socket is read: it awaits nothing,
+ * and it never throws.
+ */
+export class Watcher {
+  readonly #options: WatcherOptions;
+  readonly #quietLog = new RateLimitedLog();
+  #untilSample = 1;
+
+  constructor(options: WatcherOptions) {
+    this.#options = options;
+  }
+
+  /** Takes one message as received. */
+  receive(message: Buffer): void {
+    const { watchList, metrics } = this.#options;
+    if (canSkip(message, watchList().table)) {
+      metrics.feedCounts.messages.certificate_update += 1;
+      metrics.feedCounts.lastCertificateUpdateMs = Date.now();
+      this.#untilSample -= 1;
+      if (this.#untilSample > 0) return;
+      this.#untilSample = sampleEvery;
+      const sample = parseMessage(message);
+      if (sample.type === "certificate_update") this.#observeDelay(sample.update);
+      return;
+    }
+    try {
+      this.#receiveParsed(message);
+    } catch (error) {
+      // A mistake in certwatch: the message is lost to it, but its bytes are not, and the feed goes on.
+      metrics.feedCounts.refused.no_certificate += 1;
+      this.#options.log.error(
+        { err: error, message: message.toString("base64") },
+        "a message could not be processed",
+      );
+    }
+  }
+
+  #receiveParsed(message: Buffer): void {
+    const { metrics, log } = this.#options;
+    const { feedCounts } = metrics;
+    const parsed = parseMessage(message);
+    if (parsed.type === "refused") {
+      feedCounts.refused[parsed.reason] += 1;
+      this.#quietLog.once(parsed.reason, (suppressed) => {
+        log.warn(
+          { reason: parsed.reason, starts_with: parsed.detail, suppressed },
+          "a message could not be understood",
+        );
+      });
+      return;
+    }
+    feedCounts.messages[parsed.type] += 1;
+    if (parsed.type === "dns_entries") this.#explainDomainsOnly();
+    if (parsed.type !== "certificate_update") return;
+    feedCounts.lastCertificateUpdateMs = Date.now();
+    this.#observeDelay(parsed.update);
+    const match = matchNames(parsed.update.allDomains, this.#options.watchList());
+    if (match !== null) this.#options.onMatch(parsed.update, match);
+  }
+
+  #observeDelay({ sourceTimestampEpochSeconds }: CertUpdate): void {
+    if (sourceTimestampEpochSeconds === null) return;
+    this.#options.metrics.eventDelay.observe(Math.max(Date.now() / 1000 - sourceTimestampEpochSeconds, 0));
+  }
+
+  #explainDomainsOnly(): void {
+    this.#quietLog.once("dns_entries", () => {
+      this.#options.log.error(
+        "this feed has domain names only, without certificates: nothing on it can be judged. Use the endpoint /full-stream or / of the server in CERTSTREAM_URL",
+      );
+    });
+  }
+}
+
+/** `null` where no name is watched. */
+function matchNames(names: string[], watchList: WatchList): Match | null {
+  const entries = new Set<string>();
+  const sans = new Set<string>();
+  for (const name of names) {
+    const covering = watchList.match(name);
+    if (covering.length === 0) continue;
+    sans.add(name);
+    for (const entry of covering) entries.add(entry);
+  }
+  return sans.size === 0 ? null : { entries: [...entries].sort(), sans: [...sans].sort() };
+}

@@ -1,0 +1,290 @@
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { DsnError, parseDsn } from "../../src/db/dsn.ts";
+import { DeadlineError, errorKind, NoHostError, sqlState } from "../../src/db/errors.ts";
+import { type Database, openPool } from "../../src/db/pool.ts";
+import { type Cluster, freePort, NO_POSTGRES, startCluster } from "../support/postgres.ts";
+import { describeIfAvailable } from "../support/skip.ts";
+
+const open: Database[] = [];
+const closers: (() => Promise<void> | void)[] = [];
+function pool(dsn: string, maxConnections?: number): Database {
+  const db = openPool(parseDsn(dsn, {}), maxConnections === undefined ? {} : { maxConnections });
+  open.push(db);
+  return db;
+}
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((db) => db.end()));
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+const failure = (promise: Promise<unknown>) =>
+  promise.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+const one = async (db: Database, text: string) => (await db.query<{ v: unknown }>({ text }, 10_000))[0]?.v;
+
+describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
+  let cluster: Cluster;
+  beforeAll(async () => {
+    cluster = await startCluster({ tcp: true });
+  });
+  afterAll(() => cluster?.close());
+
+  test("returns rows, with int8 as numbers, and counts of rows", async () => {
+    const db = pool(cluster.dsn());
+    const sql = {
+      text: "SELECT $1::int8 AS a, ARRAY[1, NULL]::int8[] AS b, '{\"x\":1}'::jsonb AS c",
+      values: [2 ** 40],
+    };
+    expect(await db.query(sql, 10_000)).toEqual([{ a: 2 ** 40, b: [1, null], c: { x: 1 } }]);
+    await db.execute({ text: "CREATE TABLE counted (a int); INSERT INTO counted VALUES (1), (2)" }, 10_000);
+    expect(await db.execute({ text: "UPDATE counted SET a = a WHERE a > $1", values: [0] }, 10_000)).toBe(2);
+  });
+
+  test("runs more statements at once than it has connections", async () => {
+    const db = pool(cluster.dsn(), 2);
+    const queries = Array.from({ length: 20 }, (_, index) =>
+      db.query({ text: "SELECT $1::int AS v", values: [index] }, 10_000),
+    );
+    expect((await Promise.all(queries)).flat()).toEqual(Array.from({ length: 20 }, (_, v) => ({ v })));
+    const seen =
+      "SELECT count(*)::int AS v FROM pg_stat_activity WHERE application_name = 'certwatch' AND pid <> pg_backend_pid()";
+    expect(await one(db, seen)).toBeLessThanOrEqual(1);
+  });
+
+  test("keeps the connection after an error of the statement", async () => {
+    const db = pool(cluster.dsn(), 1);
+    const pid = await one(db, "SELECT pg_backend_pid() AS v");
+    expect(sqlState(await failure(db.query({ text: "SELECT 1/0" }, 10_000)))).toBe("22012");
+    expect(await one(db, "SELECT pg_backend_pid() AS v")).toBe(pid);
+  });
+
+  test("commits a transaction, and rolls it back when the work throws", async () => {
+    const db = pool(cluster.dsn(), 1);
+    await db.execute({ text: "CREATE TABLE kept (a int)" }, 10_000);
+    await db.transaction(10_000, (tx) => tx.execute({ text: "INSERT INTO kept VALUES (1)" }, 10_000));
+    const failed = db.transaction(10_000, async (tx) => {
+      await tx.execute({ text: "INSERT INTO kept VALUES (2)" }, 10_000);
+      throw new Error("changed my mind");
+    });
+    await expect(failed).rejects.toThrow("changed my mind");
+    expect(await one(db, "SELECT array_agg(a) AS v FROM kept")).toEqual([1]);
+  });
+
+  test("ends a statement at its deadline, and goes on with another connection", async () => {
+    const db = pool(cluster.dsn(), 1);
+    const pid = await one(db, "SELECT pg_backend_pid() AS v");
+    expect(await failure(db.query({ name: "nap", text: "SELECT pg_sleep(60)" }, 100))).toBeInstanceOf(
+      DeadlineError,
+    );
+    expect(await one(db, "SELECT pg_backend_pid() AS v")).not.toBe(pid);
+  });
+
+  test("bounds the wait for a free connection", async () => {
+    const db = pool(cluster.dsn(), 1);
+    const busy = failure(db.query({ text: "SELECT pg_sleep(60)" }, 2_000));
+    const waited = await failure(db.query({ text: "SELECT 1" }, 50));
+    expect(String(waited)).toContain("connections stayed busy");
+    await busy;
+    expect(await one(db, "SELECT 1 AS v")).toBe(1);
+  });
+
+  test("settles everything while the server is frozen, connected or not, and recovers", async () => {
+    const db = pool(cluster.dsn(), 2);
+    await one(db, "SELECT 1 AS v");
+    cluster.freeze();
+    try {
+      const failures = Array.from({ length: 5 }, () => failure(db.query({ text: "SELECT 1" }, 200)));
+      for (const error of await Promise.all(failures)) expect(error).toBeInstanceOf(DeadlineError);
+      const other = pool(cluster.dsn("postgres", { tcp: true }));
+      expect(await failure(other.query({ text: "SELECT 1" }, 200))).toBeInstanceOf(DeadlineError);
+      await other.end();
+    } finally {
+      cluster.thaw();
+    }
+    expect(await one(db, "SELECT 2 AS v")).toBe(2);
+  });
+
+  test("survives a restart of the server with idle connections, and calls the errors retryable", async () => {
+    const db = pool(cluster.dsn("postgres", { tcp: true }), 2);
+    await one(db, "SELECT 1 AS v");
+    const running = failure(db.query({ text: "SELECT pg_sleep(60)" }, 10_000));
+    await one(db, "SELECT 1 AS v");
+    await cluster.kill();
+    expect(errorKind(await running)).toBe("retryable");
+    expect(errorKind(await failure(db.query({ text: "SELECT 1" }, 10_000)))).toBe("retryable");
+    await cluster.start();
+    expect(await one(db, "SELECT 3 AS v")).toBe(3);
+  });
+
+  test("refuses statements after its end", async () => {
+    const db = pool(cluster.dsn(), 1);
+    const running = one(db, "SELECT 4 AS v FROM pg_sleep(0.1)");
+    const waiting = failure(one(db, "SELECT 1 AS v"));
+    await db.end();
+    expect(await running).toBe(4);
+    expect(String(await waiting)).toContain("are closed");
+    expect(String(await failure(one(db, "SELECT 1 AS v")))).toContain("are closed");
+  });
+
+  test("tries several hosts in order, and passes over one that is down and one that never answers", async () => {
+    const silent = createServer().listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    closers.push(() => void silent.close());
+    const { port } = silent.address() as { port: number };
+    const hosts = `127.0.0.1:${await freePort()},127.0.0.1:${port},127.0.0.1:${cluster.port}`;
+    const db = pool(`postgres://postgres@${hosts}/postgres`, 1);
+    expect(await db.query({ text: "SELECT 1 AS v" }, 2_000)).toEqual([{ v: 1 }]);
+  });
+
+  test("says of each host why it cannot be used", async () => {
+    const port = await freePort();
+    const db = pool(`postgres://postgres@127.0.0.1:${port},127.0.0.1:${cluster.port}/nowhere`);
+    const error = await failure(one(db, "SELECT 1 AS v"));
+    expect(error).toBeInstanceOf(NoHostError);
+    expect(String(error)).toMatch(
+      new RegExp(`127.0.0.1:${port}: connect ECONNREFUSED.*"nowhere" does not exist`),
+    );
+  });
+
+  test("leaves a primary that turned read-only and follows target_session_attrs to the next host", async () => {
+    const first = await startCluster({ tcp: true });
+    closers.push(() => first.close());
+    const hosts = `127.0.0.1:${first.port},127.0.0.1:${cluster.port}`;
+    const db = pool(`postgres://postgres@${hosts}/postgres?target_session_attrs=read-write`, 1);
+    const where = "SELECT current_setting('port')::int AS v";
+    expect(await one(db, where)).toBe(first.port);
+    // As after a switch-over: the session is still there, and refuses to write.
+    await db.execute({ text: "ALTER SYSTEM SET default_transaction_read_only = on" }, 10_000);
+    await db.execute({ text: "SELECT pg_reload_conf()" }, 10_000);
+    await expect
+      .poll(async () =>
+        sqlState(await failure(db.execute({ text: "CREATE TABLE IF NOT EXISTS w (a int)" }, 10_000))),
+      )
+      .toBe("25006");
+    expect(await one(db, where)).toBe(cluster.port);
+  });
+
+  test("connects without TLS where the server has none, and not at all where TLS is required", async () => {
+    const tcp = cluster.dsn("postgres", { tcp: true });
+    const encrypted = "SELECT ssl AS v FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    for (const mode of ["disable", "allow", "prefer"])
+      expect(await one(pool(`${tcp}?sslmode=${mode}`), encrypted)).toBe(false);
+    expect(String(await failure(one(pool(`${tcp}?sslmode=require`), encrypted)))).toContain(
+      "does not support SSL",
+    );
+  });
+});
+
+describeIfAvailable("sslmode on PostgreSQL", NO_POSTGRES ?? noOpenssl(), () => {
+  const encrypted = "SELECT ssl AS v FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+  const folder = mkdtempSync(join(tmpdir(), "certwatch-tls-"));
+  const file = (name: string) => join(folder, name);
+  let cluster: Cluster;
+  let dsn: string;
+  beforeAll(async () => {
+    makeCertificates(folder);
+    cluster = await startCluster({
+      tcp: true,
+      files: { "server.crt": file("server.crt"), "server.key": file("server.key") },
+      conf: ["ssl = on"],
+      hba: [
+        "local all all trust",
+        "hostssl all plain_only all reject",
+        "hostnossl all tls_only all reject",
+        "host all all all trust",
+      ],
+    });
+    const db = pool(cluster.dsn());
+    await db.execute({ text: "CREATE ROLE plain_only LOGIN; CREATE ROLE tls_only LOGIN" }, 10_000);
+    dsn = cluster.dsn("postgres", { tcp: true });
+  });
+  afterAll(async () => {
+    await cluster?.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  test.each([
+    ["disable", false],
+    ["allow", false],
+    ["prefer", true],
+    ["require", true],
+  ])("%s: encrypted is %s", async (mode, expected) => {
+    expect(await one(pool(`${dsn}?sslmode=${mode}`), encrypted)).toBe(expected);
+  });
+
+  test("prefer falls back to plain, and allow to TLS, where pg_hba.conf refuses the first kind", async () => {
+    expect(await one(pool(`${dsn}?sslmode=prefer&user=plain_only`), encrypted)).toBe(false);
+    expect(await one(pool(`${dsn}?sslmode=allow&user=tls_only`), encrypted)).toBe(true);
+    expect(sqlState(await failure(one(pool(`${dsn}?sslmode=require&user=plain_only`), encrypted)))).toBe(
+      "28000",
+    );
+    expect(sqlState(await failure(one(pool(`${dsn}?sslmode=disable&user=tls_only`), encrypted)))).toBe(
+      "28000",
+    );
+  });
+
+  test("verify-ca and require with a root certificate check the chain alone", async () => {
+    for (const mode of ["verify-ca", "require"]) {
+      expect(await one(pool(`${dsn}?sslmode=${mode}&sslrootcert=${file("ca.crt")}`), encrypted)).toBe(true);
+      const error = await failure(
+        one(pool(`${dsn}?sslmode=${mode}&sslrootcert=${file("other.crt")}`), encrypted),
+      );
+      expect(String(error)).toMatch(/self-signed certificate|unable to verify/);
+      expect(errorKind(error)).toBe("fatal");
+    }
+  });
+
+  test("verify-full checks the host name as well", async () => {
+    const verified = `sslmode=verify-full&sslrootcert=${file("ca.crt")}`;
+    const byName = dsn.replace("127.0.0.1", "localhost");
+    expect(await one(pool(`${byName}?${verified}`), encrypted)).toBe(true);
+    expect(String(await failure(one(pool(`${dsn}?${verified}`), encrypted)))).toContain("altnames");
+  });
+
+  test("a root certificate that is missing is an error of the DSN", () => {
+    expect(() => openPool(parseDsn(`${dsn}?sslmode=verify-full&sslrootcert=${file("none.crt")}`))).toThrow(
+      DsnError,
+    );
+  });
+});
+
+function noOpenssl(): string | undefined {
+  try {
+    execFileSync("openssl", ["version"], { stdio: "pipe" });
+    return undefined;
+  } catch {
+    return "no openssl on this machine";
+  }
+}
+
+/** A CA, a server certificate of it for `localhost`, and a CA that has nothing to do with them. */
+function makeCertificates(folder: string): void {
+  const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: folder, stdio: "pipe" });
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+  for (const name of ["ca", "other"]) {
+    openssl("req", "-x509", ...key, "-subj", "/CN=test CA", "-keyout", `${name}.key`, "-out", `${name}.crt`);
+  }
+  const server = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
+  openssl(
+    "req",
+    "-x509",
+    ...key,
+    ...server,
+    "-CA",
+    "ca.crt",
+    "-CAkey",
+    "ca.key",
+    "-keyout",
+    "server.key",
+    "-out",
+    "server.crt",
+  );
+}

@@ -1,0 +1,96 @@
+import { describe, expect, it } from "vitest";
+import { parseWatchEntry, sanForms } from "../../src/watchlist/domain.ts";
+
+const longName = (label: string) => `${label}.`.repeat(50_000);
+const hostile = {
+  "lone surrogates": "\ud800.\udfff.example",
+  NUL: "\0.\0.example",
+  "property names": "constructor.__proto__.toString",
+  "100,000 characters": "a".repeat(100_000),
+  "100,000 non-ASCII characters": "é".repeat(100_000),
+  "50,000 labels": longName("a"),
+  "50,000 non-ASCII labels": longName("é"),
+  "100,000 dots": `${".".repeat(100_000)}x`,
+  "100,000 white spaces": `${" ".repeat(100_000)}x${" ".repeat(100_000)}x`,
+};
+
+describe("parseWatchEntry", () => {
+  it.each([
+    ["example.org", "example.org"],
+    ["  Example.ORG \n", "example.org"],
+    ["example.org..", "example.org"],
+    ["*.example.org", "example.org"],
+    ["*.example.org.", "example.org"],
+    ["_dmarc.example-1.org", "_dmarc.example-1.org"],
+    ["bücher.example", "xn--bcher-kva.example"],
+    ["BÜCHER.example", "xn--bcher-kva.example"],
+    ["bücher。example．", "xn--bcher-kva.example"],
+    ["*.bücher.example", "xn--bcher-kva.example"],
+    ["ΒΌΛΟΣ.gr", "xn--nxasmq6b.gr"],
+    ["1.2.3", "1.2.3"],
+    ["1.2.3.bücher", "1.2.3.xn--bcher-kva"],
+    ["１.bücher", "1.xn--bcher-kva"],
+    ["0x7f.bücher", "0x7f.xn--bcher-kva"],
+    ["xn--a.example", "xn--a.example"],
+    ["constructor.__proto__", "constructor.__proto__"],
+  ])("reads %j as %j", (raw, entry) => {
+    expect(parseWatchEntry(raw)).toEqual({ entry });
+  });
+
+  it.each([
+    ["", "is empty"],
+    [" .. ", "is empty"],
+    ["org", "has only one label"],
+    ["*.org", "has only one label"],
+    ["*.", "has a * inside"],
+    ["*.*.example.org", "has a * inside"],
+    ["f*o.example.org", "has a * inside"],
+    [".example.org", "has an empty label"],
+    ["foo..example.org", "has an empty label"],
+    ["192.0.2.1", "is an IP address"],
+    ["*.192.0.2.1", "is an IP address"],
+    ["１９２.0.2.1", "is an IP address"],
+    ["2001:db8::1", "is an IP address"],
+    ["[2001:db8::1]", "is an IP address"],
+    ["\ud800.example", "has a label that IDNA refuses"],
+    ["bü/cher.example", "has a label that IDNA refuses"],
+    ["https://example.org", "has a character other than letters, digits, hyphen, underscore and dot"],
+    ["exa mple.org", "has a character other than letters, digits, hyphen, underscore and dot"],
+  ])("refuses %j: %s", (raw, problem) => {
+    expect(parseWatchEntry(raw)).toEqual({ problem });
+  });
+
+  it.each(Object.entries(hostile))(
+    "survives %s",
+    (_, raw) => {
+      expect(Object.keys(parseWatchEntry(raw))).toHaveLength(1);
+    },
+    2_000,
+  );
+});
+
+describe("sanForms", () => {
+  it.each([
+    ["Foo.Example.org", ["foo.example.org"]],
+    ["*.Example.org.", ["*.example.org"]],
+    ["org", ["org"]],
+    ["f*o.*.example.org", ["f*o.*.example.org"]],
+    ["bücher.example", ["xn--bcher-kva.example"]],
+    ["\ud800B.BÜCHER.example", ["\ud800b.xn--bcher-kva.example"]],
+    ["https://Example.org", ["https://example.org", "example.org", "https:"]],
+    ["https://*.example.org/x", ["https://*.example.org/x", "*.example.org/x", "https:", "*.example.org"]],
+    ["example.org.\0evil.com", ["example.org.\0evil.com", "example.org"]],
+    ["example.org\u3000b", ["example.org\u3000b", "example.org"]],
+    ["example.org/.evil.com", ["example.org/.evil.com", "example.org"]],
+  ])("of %j are %j", (san, forms) => {
+    expect(sanForms(san)).toEqual(forms);
+  });
+
+  it.each(Object.entries(hostile))(
+    "survives %s",
+    (_, san) => {
+      expect(sanForms(san).length).toBeLessThanOrEqual(4);
+    },
+    2_000,
+  );
+});

@@ -32,6 +32,9 @@ BEGIN
       tbs_sha256       TEXT               -- SHA-256 of the TBSCertificate without poison and SCT list
     );
     CREATE INDEX certs_not_after ON public.certs (not_after);
+    -- Precertificates are looked up by these two. `certwatch migrate --inventory` adds them to a table that was there before.
+    CREATE INDEX certs_tbs_sha256 ON public.certs (tbs_sha256);
+    CREATE INDEX certs_serial ON public.certs (ltrim(upper(regexp_replace(serial, '[^0-9A-Fa-f]', '', 'g')), '0'));
   END IF;
 END $$;
 
@@ -58,6 +61,7 @@ ALTER TABLE public.alerts
   ADD COLUMN IF NOT EXISTS tbs_sha256      TEXT,         -- as certs.tbs_sha256; of the event: of any certificate merged into it
   ADD COLUMN IF NOT EXISTS event_number    INTEGER,      -- 0, 1, ...: events of one issuance and severity; null while pending
   ADD COLUMN IF NOT EXISTS merged_keys     TEXT[],       -- certificate_key of certificates judged the same and merged into this event
+  ADD COLUMN IF NOT EXISTS excused_by      TEXT,         -- certs.fingerprint_sha1 that recognised it by serial: each recognises one issuance
   -- Verdict.
   ADD COLUMN IF NOT EXISTS recorded_at     TIMESTAMPTZ,  -- when certwatch recorded it, by the database's clock
   ADD COLUMN IF NOT EXISTS judge_at        TIMESTAMPTZ,  -- end of the grace
@@ -81,6 +85,9 @@ CREATE UNIQUE INDEX IF NOT EXISTS alerts_certificate_key ON public.alerts (certi
 -- Two replicas that judge certificates of one issuance at the same moment take the same
 -- number; one of them fails, looks again, and finds the other's event.
 CREATE UNIQUE INDEX IF NOT EXISTS alerts_event ON public.alerts (issuance_id, severity, event_number);
+
+-- A row of certs excuses one issuance by its serial number, whoever decides first.
+CREATE UNIQUE INDEX IF NOT EXISTS alerts_excused_by ON public.alerts (excused_by);
 
 CREATE INDEX IF NOT EXISTS alerts_to_judge ON public.alerts (judge_at) WHERE severity = 'pending';
 CREATE INDEX IF NOT EXISTS alerts_to_deliver ON public.alerts (severity DESC, next_attempt_at)

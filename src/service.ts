@@ -112,7 +112,13 @@ async function wire(
     run(deliverer.claiming);
   }
   const onEvents = () => deliverer?.claiming.wake();
-  const classifier = new Classifier({ ...shared, onEvents, onError: onError("classification") });
+  const { precertMatch } = config;
+  const classifier = new Classifier({
+    ...shared,
+    precertMatch,
+    onEvents,
+    onError: onError("classification"),
+  });
   run(classifier.loop);
   const recorder = new Recorder({
     ...shared,

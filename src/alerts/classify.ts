@@ -2,7 +2,7 @@ import { dueCertificates, millisecondsToNextDue, type PendingCertificate } from 
 import { sqlState } from "../db/errors.ts";
 import { type JudgedCertificate, judgeCertificates, type Verdict } from "../db/judge-certificates.ts";
 import type { Database } from "../db/pool.ts";
-import { type MatchBasis, matchInventory } from "../issuance/inventory.ts";
+import { Inventory } from "../issuance/inventory.ts";
 import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
@@ -15,12 +15,15 @@ const maxFirstLooks = 10_000;
 const pollMs = 5_000;
 const deadlineMs = 15_000;
 const uniqueViolation = "23505";
+/** How often to lose against another replica before backing off. */
+const maxConflicts = 5;
 
 export interface ClassifierOptions {
   db: Database;
   log: Logger;
   metrics: Metrics;
   graceSeconds: number;
+  precertMatch: "serial" | "tbs";
   /** False in observer mode. */
   deliver: boolean;
   /** Called after events were committed. */
@@ -36,12 +39,14 @@ export interface ClassifierOptions {
 export class Classifier {
   readonly loop: Loop;
   readonly #options: ClassifierOptions;
+  readonly #inventory: Inventory;
   #firstLooks: PendingCertificate[] = [];
   /** When to ask the database for certificates whose grace is over, by this process's monotonic clock. */
   #nextDueMs = 0;
 
   constructor(options: ClassifierOptions) {
     this.#options = options;
+    this.#inventory = new Inventory(options.db, options.precertMatch);
     this.loop = new Loop({ name: "classifier", step: () => this.#step(), onError: options.onError });
   }
 
@@ -54,13 +59,7 @@ export class Classifier {
 
   async #step(): Promise<number> {
     const fresh = this.#firstLooks.splice(0, batchSize);
-    if (fresh.length > 0) {
-      const bases = await matchInventory(this.#options.db, fresh, deadlineMs);
-      await this.#judge(
-        fresh.filter(({ id }) => bases.get(id) !== "none"),
-        bases,
-      );
-    }
+    if (fresh.length > 0) await this.#judge(fresh, { onlyKnown: true });
     if (performance.now() >= this.#nextDueMs) await this.#judgeDue();
     return this.#firstLooks.length > 0 ? 0 : this.#nextDueMs - performance.now();
   }
@@ -70,40 +69,49 @@ export class Classifier {
     // Read before the question, so that a certificate recorded meanwhile can only bring the next look forward.
     this.#nextDueMs = performance.now() + pollMs;
     const due = await dueCertificates(db, batchSize, deadlineMs);
-    const bases = await matchInventory(db, due, deadlineMs);
-    await this.#judge(due, bases);
+    await this.#judge(due, { onlyKnown: false });
     const nextMs = due.length === batchSize ? 0 : await millisecondsToNextDue(db, deadlineMs);
     this.#nextDueMs = Math.min(this.#nextDueMs, performance.now() + nextMs);
   }
 
-  /** Judges in rounds: one statement never has two certificates of the same issuance. */
-  async #judge(certificates: PendingCertificate[], bases: Map<number, MatchBasis>): Promise<void> {
+  /** Judges in rounds: one statement never has two certificates of the same issuance or inventory row. */
+  async #judge(certificates: PendingCertificate[], options: { onlyKnown: boolean }): Promise<void> {
     let rest = certificates;
-    while (rest.length > 0) {
-      const round = new Map<string, PendingCertificate>();
-      const later: PendingCertificate[] = [];
-      for (const certificate of rest) {
-        if (round.has(certificate.issuanceId)) later.push(certificate);
-        else round.set(certificate.issuanceId, certificate);
+    for (let round = 1; rest.length > 0; round += 1) {
+      const { verdicts, later } = await this.#lookUp(rest, options);
+      try {
+        const { db, deliver } = this.#options;
+        this.#report(
+          verdicts.length === 0 ? [] : await judgeCertificates(db, verdicts, { deliver, deadlineMs }),
+        );
+        rest = later;
+      } catch (error) {
+        // Another replica judged one of these issuances at this moment: look again and find its event.
+        if (sqlState(error) !== uniqueViolation || round >= certificates.length + maxConflicts) throw error;
       }
-      await this.#judgeRound(
-        [...round.values()].map((certificate) => verdictOf(certificate, bases.get(certificate.id)!)),
-      );
-      rest = later;
     }
   }
 
-  async #judgeRound(verdicts: Verdict[]): Promise<void> {
-    const { db, deliver } = this.#options;
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        this.#report(await judgeCertificates(db, verdicts, { deliver, deadlineMs }));
-        return;
-      } catch (error) {
-        // Another replica judged one of these issuances at this moment: look again and find its event.
-        if (sqlState(error) !== uniqueViolation || attempt === 5) throw error;
+  async #lookUp(
+    certificates: PendingCertificate[],
+    { onlyKnown }: { onlyKnown: boolean },
+  ): Promise<{ verdicts: Verdict[]; later: PendingCertificate[] }> {
+    const matches = await this.#inventory.match(certificates);
+    const claimed = new Set<string>();
+    const verdicts: Verdict[] = [];
+    const later: PendingCertificate[] = [];
+    for (const certificate of certificates) {
+      const match = matches.get(certificate.id)!;
+      if (onlyKnown && match.basis === "none") continue;
+      const claims = [certificate.issuanceId, match.excusedBy].filter((claim) => claim !== null);
+      if (claims.some((claim) => claimed.has(claim))) {
+        later.push(certificate);
+        continue;
       }
+      for (const claim of claims) claimed.add(claim);
+      verdicts.push(verdictOf(certificate, match, this.#options.precertMatch));
     }
+    return { verdicts, later };
   }
 
   #report(judged: JudgedCertificate[]): void {

@@ -2,7 +2,7 @@ import type { CertUpdate } from "../feed/message.ts";
 import type { Match } from "../watchlist/watcher.ts";
 
 /** What a webhook receives, as JSON. Absent values are `null`, never missing. Times are epoch seconds. */
-export interface Payload extends RecordedPayload {
+export interface Payload extends RecordedFields {
   severity: "info" | "suspicious";
   /** The row in `alerts`. */
   alert_id: number;
@@ -13,8 +13,13 @@ export interface Payload extends RecordedPayload {
   reason: string;
 }
 
-/** The part of a payload that is known when a certificate is recorded, before its verdict. */
-export interface RecordedPayload {
+/** What is known when a certificate is recorded: its part of the payload, and what its verdict will need. */
+export interface RecordedPayload extends RecordedFields {
+  /** Not sent: to compare the names with the inventory's. */
+  subject_cn: string | null;
+}
+
+interface RecordedFields {
   /** Lower-case hex. */
   fingerprint_sha1: string | null;
   /** Sorted, unique. */
@@ -52,6 +57,7 @@ export function toRecordedPayload(update: CertUpdate, match: Match, seenAt: numb
     serial: update.serial,
     update_type: update.updateType,
     seen_at: seenAt,
+    subject_cn: update.subjectCn,
   };
 }
 
@@ -60,7 +66,7 @@ function lifetimeDays(notBeforeEpochSeconds: number, notAfterEpochSeconds: numbe
 }
 
 /** What a row that was stored with its names only does not have. */
-const unknown: RecordedPayload = {
+const unknown: RecordedFields = {
   fingerprint_sha1: null,
   matched_entries: [],
   matched_sans: [],

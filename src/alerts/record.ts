@@ -9,7 +9,7 @@ import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Match } from "../watchlist/watcher.ts";
-import { toRecordedPayload } from "./payload.ts";
+import { type RecordedPayload, toRecordedPayload } from "./payload.ts";
 
 const maxWaiting = 100_000;
 const maxWaitingBytes = 256 * 1024 * 1024;
@@ -29,8 +29,10 @@ export interface RecorderOptions {
   onError: (error: unknown) => void;
 }
 
+type MatchedRow = CertificateRow<Partial<RecordedPayload>>;
+
 interface Waiting {
-  row: CertificateRow;
+  row: MatchedRow;
   bytes: number;
 }
 
@@ -54,13 +56,13 @@ export class Recorder {
 
   /** Takes a matched certificate. Returns at once and never throws. */
   add(update: CertUpdate, match: Match): void {
-    const { issuanceId, certificateKey } = identify(update);
+    const { issuanceId, certificateKey, tbsSha256 } = identify(update);
     if (this.#recorded.get(certificateKey) !== undefined || this.#waiting.has(certificateKey)) return;
     const seenAt = Math.floor(update.seenEpochSeconds ?? Date.now() / 1000);
-    const row: CertificateRow = {
+    const row: MatchedRow = {
       certificate_key: certificateKey,
       issuance_id: issuanceId,
-      tbs_sha256: null,
+      tbs_sha256: tbsSha256,
       fingerprint: update.fingerprintSha1 ?? "",
       sans: update.allDomains,
       matched: match.entries,
@@ -110,7 +112,7 @@ export class Recorder {
   }
 
   async #recordBatch(queryDeadlineMs = deadlineMs): Promise<number> {
-    const rows: CertificateRow[] = [];
+    const rows: MatchedRow[] = [];
     for (const { row } of this.#waiting.values()) {
       if (rows.push(row) === batchSize) break;
     }
@@ -125,7 +127,7 @@ export class Recorder {
   }
 
   /** One bad row never takes its neighbours along. */
-  async #recordOneByOne(rows: CertificateRow[], queryDeadlineMs: number): Promise<void> {
+  async #recordOneByOne(rows: MatchedRow[], queryDeadlineMs: number): Promise<void> {
     for (const row of rows) {
       try {
         await this.#record([row], queryDeadlineMs);
@@ -137,7 +139,7 @@ export class Recorder {
   }
 
   /** A row that the database refuses for its data is stored with its names alone, and with the reason. */
-  async #recordStripped(row: CertificateRow, refusal: unknown, queryDeadlineMs: number): Promise<void> {
+  async #recordStripped(row: MatchedRow, refusal: unknown, queryDeadlineMs: number): Promise<void> {
     this.#options.onError(refusal);
     try {
       await this.#record([stripped(row, errorMessage(refusal))], queryDeadlineMs);
@@ -148,7 +150,7 @@ export class Recorder {
     }
   }
 
-  async #record(rows: CertificateRow[], queryDeadlineMs: number): Promise<void> {
+  async #record(rows: MatchedRow[], queryDeadlineMs: number): Promise<void> {
     const { db, graceSeconds, deliver } = this.#options;
     const recorded = await recordCertificates(db, rows, {
       graceSeconds,
@@ -162,10 +164,7 @@ export class Recorder {
       this.#recorded.set(row.certificate_key, true);
     }
     this.#options.metrics.dedupeCacheSize.set(this.#recorded.size);
-    const certificates = recorded.map(({ id, certificateKey }) => {
-      const row = rowOf.get(certificateKey)!;
-      return { id, certificateKey, issuanceId: row.issuance_id, fingerprint: row.fingerprint };
-    });
+    const certificates = recorded.map(({ id, certificateKey }) => toPending(id, rowOf.get(certificateKey)!));
     if (certificates.length > 0) this.#options.onRecorded(certificates);
   }
 
@@ -175,7 +174,7 @@ export class Recorder {
     this.#options.metrics.alertsWaiting.set(this.#waiting.size);
   }
 
-  #drop(row: CertificateRow, reason: string): void {
+  #drop(row: MatchedRow, reason: string): void {
     this.#options.metrics.alertsDropped.inc();
     this.#options.log.error(
       { dropped: row, reason },
@@ -184,7 +183,23 @@ export class Recorder {
   }
 }
 
-function stripped(row: CertificateRow, reason: string): CertificateRow {
+function toPending(id: number, row: MatchedRow): PendingCertificate {
+  const { payload } = row;
+  return {
+    id,
+    issuanceId: row.issuance_id,
+    fingerprint: row.fingerprint,
+    tbsSha256: row.tbs_sha256,
+    sans: row.sans,
+    subjectCn: payload.subject_cn ?? null,
+    serial: payload.serial ?? null,
+    notBefore: payload.not_before ?? null,
+    notAfter: payload.not_after ?? null,
+    updateType: payload.update_type ?? null,
+  };
+}
+
+function stripped(row: MatchedRow, reason: string): MatchedRow {
   const ascii = (names: string[]) => names.map((name) => name.replaceAll(/[^\x20-\x7e]/g, "?"));
   const sans = ascii(row.sans);
   const payload = { matched_entries: row.matched, matched_sans: sans, all_sans: sans, seen_at: row.seen_at };
@@ -192,7 +207,7 @@ function stripped(row: CertificateRow, reason: string): CertificateRow {
 }
 
 /** An upper estimate that costs nothing: UTF-16 strings, twice (column and payload), and the objects around them. */
-function approximateBytes(row: CertificateRow): number {
+function approximateBytes(row: MatchedRow): number {
   let characters = 2_000;
   for (const name of row.sans) characters += name.length + 16;
   return characters * 4;

@@ -1,29 +1,62 @@
-import type { PendingCertificate } from "../db/due-certificates.ts";
 import type { Verdict } from "../db/judge-certificates.ts";
-import type { MatchBasis } from "../issuance/inventory.ts";
+import { precertificateUpdateType } from "../issuance/identity.ts";
+import type { InventoryMatch, InventoryQuery } from "../issuance/inventory.ts";
 
-/** The verdict on a certificate, from how it was found in the inventory, with the sentence that a person reads. */
-export function verdictOf(certificate: PendingCertificate, basis: MatchBasis): Verdict {
-  const { id } = certificate;
-  if (basis === "none") {
-    const reason =
-      certificate.fingerprint === ""
-        ? "The feed sent no fingerprint for this certificate, so it could not be found in the inventory."
-        : "No certificate with this fingerprint is in the inventory.";
-    return {
-      id,
-      severity: "suspicious",
-      match_basis: basis,
-      reason,
-      reason_after_other: `Escalation: another certificate of this issuance was recognised, this one was not. ${reason}`,
-    };
-  }
-  const reason = "A certificate with this fingerprint is in the inventory.";
+/** The verdict on a certificate, from what the inventory said of it, with the sentence that a person reads. */
+export function verdictOf(
+  certificate: InventoryQuery,
+  match: InventoryMatch,
+  precertMatch: "serial" | "tbs",
+): Verdict {
+  const { basis, excusedBy } = match;
+  const isKnown = basis !== "none";
+  const reason = isKnown ? knownReasons[basis](certificate) : unknownReason(certificate, match, precertMatch);
   return {
-    id,
-    severity: "info",
+    id: certificate.id,
+    severity: isKnown ? "info" : "suspicious",
     match_basis: basis,
+    excused_by: excusedBy,
     reason,
-    reason_after_other: `All-clear: another certificate of this issuance was reported as suspicious, this one is recognised. ${reason}`,
+    reason_after_other: isKnown
+      ? `All-clear: another certificate of this issuance was reported as suspicious, this one is recognised. ${reason}`
+      : `Escalation: another certificate of this issuance was recognised, this one is not. ${reason}`,
   };
+}
+
+const knownReasons = {
+  fingerprint: () => "This very certificate is in the inventory (same SHA-1 fingerprint).",
+  tbs: (certificate: InventoryQuery) =>
+    `The inventory has ${isPrecertificate(certificate) ? "the final certificate of this precertificate" : "this certificate with other SCTs"} (same TBSCertificate hash).`,
+  serial: (certificate: InventoryQuery) =>
+    `The inventory has a certificate with the serial number, validity and names of this precertificate; ${
+      certificate.tbsSha256 === null
+        ? "the feed sent no DER, so the rest was not compared."
+        : "it has no TBS hash there, so the rest was not compared."
+    }`,
+};
+
+function unknownReason(
+  certificate: InventoryQuery,
+  match: InventoryMatch,
+  precertMatch: "serial" | "tbs",
+): string {
+  if (match.nearMiss === "other contents") {
+    return "The inventory has a certificate with this serial number, validity and names, but with other contents (another TBSCertificate hash): this may be a copy made to look like yours.";
+  }
+  if (match.nearMiss === "already used") {
+    return "The inventory has a certificate with this serial number, validity and names, but another issuance was recognised by it before: one of the two is not yours.";
+  }
+  if (!isPrecertificate(certificate)) {
+    return certificate.fingerprint === "" && certificate.tbsSha256 === null
+      ? "The feed sent neither fingerprint nor DER of this certificate, so it cannot be found in the inventory."
+      : "This certificate is not in the inventory.";
+  }
+  if (precertMatch === "tbs" && certificate.tbsSha256 === null) {
+    return "The feed sent no DER of this precertificate, so it cannot be recognised by its TBS hash, and PRECERT_MATCH=tbs allows nothing else.";
+  }
+  return "The inventory has no certificate that belongs to this precertificate.";
+}
+
+function isPrecertificate({ updateType }: InventoryQuery): boolean {
+  return updateType === precertificateUpdateType;
 }

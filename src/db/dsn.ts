@@ -33,7 +33,7 @@ export interface Dsn {
   warnings: string[];
 }
 
-/** A DSN that cannot be used. The message is one sentence without the password. */
+/** A DSN that cannot be used. The message goes on after the name of the variable, and never holds the password. */
 export class DsnError extends Error {
   override readonly name = "DsnError";
 }

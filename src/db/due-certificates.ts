@@ -1,15 +1,24 @@
 import type { Database } from "./pool.ts";
 
-/** A certificate that waits for its verdict. */
+/** A certificate that waits for its verdict, with all that the verdict depends on. */
 export interface PendingCertificate {
   id: number;
   issuanceId: string;
-  certificateKey: string;
   /** 40 hex digits, or empty. */
   fingerprint: string;
+  tbsSha256: string | null;
+  sans: string[];
+  subjectCn: string | null;
+  serial: string | null;
+  notBefore: number | null;
+  notAfter: number | null;
+  updateType: string | null;
 }
 
-const columns = `id, issuance_id AS "issuanceId", certificate_key AS "certificateKey", fingerprint`;
+const columns = `id, issuance_id AS "issuanceId", fingerprint, tbs_sha256 AS "tbsSha256", sans,
+  payload ->> 'subject_cn' AS "subjectCn", payload ->> 'serial' AS serial,
+  (payload ->> 'not_before')::bigint AS "notBefore", (payload ->> 'not_after')::bigint AS "notAfter",
+  payload ->> 'update_type' AS "updateType"`;
 
 /** Certificates whose grace is over, the longest waiting first, at most `limit`. Read only: judging them is guarded. */
 export async function dueCertificates(

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { PGlite } from "@electric-sql/pglite";
@@ -15,18 +15,30 @@ export type FromWorker = { type: "ready" } | { type: "log"; line: string };
 
 /** Emscripten's file system over Node's has no fsync, so that Postgres could ask for one in vain. */
 class DurableNodeFS extends NodeFS {
+  fsyncs = 0;
+
   override async init(pg: PGlite, options: Parameters<NodeFS["init"]>[1]): ReturnType<NodeFS["init"]> {
     const result = await super.init(pg, options);
     const preRun = (module: { FS: { filesystems: { NODEFS: { stream_ops: object } } } }) => {
       Object.assign(module.FS.filesystems.NODEFS.stream_ops, {
         fsync: (stream: { nfd?: number }) => {
-          if (stream.nfd !== undefined) fsyncSync(stream.nfd);
+          if (stream.nfd !== undefined) fsyncOrPanic(stream.nfd);
+          this.fsyncs++;
           return 0;
         },
       });
     };
     result.emscriptenOpts.preRun = [...(result.emscriptenOpts.preRun ?? []), preRun as () => void];
     return result;
+  }
+}
+
+/** What the disk refused to keep may be lost without a second error: as Postgres does, recover from the log. */
+function fsyncOrPanic(fd: number): void {
+  try {
+    fsyncSync(fd);
+  } catch (error) {
+    watchServerLog(`PANIC:  could not fsync: ${(error as Error).message}`);
   }
 }
 
@@ -41,6 +53,7 @@ const START_PARAMS = [
 async function create(path: string): Promise<void> {
   const draft = `${path}.new`;
   rmSync(draft, { recursive: true, force: true });
+  mkdirSync(draft, { mode: 0o700 });
   await (await open(draft)).close();
   syncTree(draft);
   renameSync(draft, path);
@@ -60,8 +73,12 @@ async function serve(path: string, socketPath: string): Promise<void> {
   });
 }
 
-function open(path: string): Promise<PGlite> {
-  return PGlite.create({ fs: new DurableNodeFS(path), startParams: START_PARAMS, onStderr: watchServerLog });
+async function open(path: string): Promise<PGlite> {
+  const fs = new DurableNodeFS(path);
+  const db = await PGlite.create({ fs, startParams: START_PARAMS, onStderr: watchServerLog });
+  // Every start writes the control file. Another version of PGlite may be built otherwise: better no database.
+  if (fs.fsyncs === 0) throw new Error("this version of PGlite does not ask for fsync");
+  return db;
 }
 
 /** In a server of many processes FATAL ends one; here it is the database, which would loop over its ruins. */

@@ -1,18 +1,95 @@
-import type { Database } from "./pool.ts";
+import type { Queryable } from "./pool.ts";
+
+/** An inventory row that was found by its serial number. */
+export interface SerialRow {
+  /** Lower-case hex. */
+  fingerprint: string;
+  /** A JSON array of names; what upstream wrote. */
+  sans: unknown;
+  notBefore: number;
+  notAfter: number;
+  /** `null` also where the table has no such column. */
+  tbsSha256: string | null;
+  /** The issuances that this row has recognised already. */
+  recognised: { issuanceId: string; tbsSha256: string | null }[];
+}
+
+/**
+ * The normal form of a serial number, as `normalizeSerial` has it and as the index `certs_serial` in schema.sql is over:
+ * the three must stay the same.
+ */
+const serialNormalForm = `ltrim(upper(regexp_replace(certs.serial, '[^0-9A-Fa-f]', '', 'g')), '0')`;
+
+/** Whether the inventory can be searched by TBS hash: older tables, and views, may lack the column. */
+export async function inventoryHasTbsColumn(db: Queryable, deadlineMs: number): Promise<boolean> {
+  const rows = await db.query(
+    {
+      text: `SELECT FROM pg_attribute
+             WHERE attrelid = to_regclass('public.certs') AND attname = 'tbs_sha256' AND NOT attisdropped`,
+    },
+    deadlineMs,
+  );
+  return rows.length > 0;
+}
 
 /** Which of these SHA-1 fingerprints (lower-case hex) are in the inventory. */
-export async function findInventoryByFingerprint(
-  db: Database,
+export async function findByFingerprint(
+  db: Queryable,
   fingerprints: string[],
   deadlineMs: number,
 ): Promise<Set<string>> {
   if (fingerprints.length === 0) return new Set();
   const rows = await db.query<{ fingerprint: string }>(
     {
-      text: `SELECT fingerprint_sha1 AS fingerprint FROM public.certs WHERE fingerprint_sha1 = ANY ($1::text[])`,
+      text: `SELECT certs.fingerprint_sha1 AS fingerprint FROM public.certs
+             WHERE certs.fingerprint_sha1 = ANY ($1::text[])`,
       values: [fingerprints],
     },
     deadlineMs,
   );
   return new Set(rows.map((row) => row.fingerprint));
+}
+
+/** Which of these TBS hashes (lower-case hex) are in the inventory. The table must have the column. */
+export async function findByTbs(db: Queryable, hashes: string[], deadlineMs: number): Promise<Set<string>> {
+  if (hashes.length === 0) return new Set();
+  const rows = await db.query<{ tbsSha256: string }>(
+    {
+      text: `SELECT certs.tbs_sha256 AS "tbsSha256" FROM public.certs WHERE certs.tbs_sha256 = ANY ($1::text[])`,
+      values: [hashes],
+    },
+    deadlineMs,
+  );
+  return new Set(rows.map((row) => row.tbsSha256));
+}
+
+/** Inventory rows with these serial numbers (in normal form) and validities, by serial number. */
+export async function findBySerial(
+  db: Queryable,
+  questions: { serial: string; not_before: number; not_after: number }[],
+  options: { hasTbsColumn: boolean; deadlineMs: number },
+): Promise<Map<string, SerialRow[]>> {
+  const found = new Map<string, SerialRow[]>();
+  if (questions.length === 0) return found;
+  const rows = await db.query<SerialRow & { question: string }>(
+    {
+      text: `
+        SELECT q.serial AS question, certs.fingerprint_sha1 AS fingerprint, certs.sans,
+               certs.not_before AS "notBefore", certs.not_after AS "notAfter",
+               ${options.hasTbsColumn ? "certs.tbs_sha256" : "NULL::text"} AS "tbsSha256",
+               COALESCE((SELECT json_agg(json_build_object('issuanceId', issuance_id, 'tbsSha256', tbs_sha256))
+                         FROM (SELECT issuance_id, tbs_sha256 FROM public.alerts
+                               WHERE excused_by = certs.fingerprint_sha1
+                               UNION ALL
+                               SELECT issuance_id, tbs_sha256 FROM public.alerts
+                               WHERE certificate_key = 'sha1:' || certs.fingerprint_sha1) AS recognised), '[]') AS recognised
+        FROM (SELECT DISTINCT * FROM json_to_recordset($1::json) AS q(serial text, not_before bigint, not_after bigint)) AS q
+        JOIN public.certs ON ${serialNormalForm} = q.serial
+                         AND certs.not_before = q.not_before AND certs.not_after = q.not_after`,
+      values: [JSON.stringify(questions)],
+    },
+    options.deadlineMs,
+  );
+  for (const { question, ...row } of rows) found.set(question, [...(found.get(question) ?? []), row]);
+  return found;
 }

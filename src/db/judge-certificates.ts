@@ -5,6 +5,8 @@ export interface Verdict {
   id: number;
   severity: "info" | "suspicious";
   match_basis: string;
+  /** The inventory row that recognised it by serial number; a row recognises one issuance. */
+  excused_by: string | null;
   reason: string;
   /** The reason where the issuance has an event of the other severity already. */
   reason_after_other: string;
@@ -27,8 +29,9 @@ export interface JudgedCertificate {
  * statement. Two certificates of one issuance whose TBS hashes are known and differ are never merged.
  *
  * The verdicts of one call are of distinct issuances. Rows that somebody else judged meanwhile are passed over, so it
- * is safe to run twice. Where another replica judges the same issuance at the same moment it fails with SQLSTATE 23505
- * (unique `alerts_event`): run it again, it then sees the other's event. A crash before the commit leaves the rows
+ * is safe to run twice. Where another replica judges the same issuance, or one that the same inventory row excuses, at
+ * the same moment, it fails with SQLSTATE 23505 (unique `alerts_event`, `alerts_excused_by`): look the certificates up
+ * and run it again, it then sees the other's event. A crash before the commit leaves the rows
  * pending, due for any replica; after it, the events are due for delivery.
  */
 export async function judgeCertificates(
@@ -66,11 +69,11 @@ const statement = `
                           AND event.severity <> v.severity)
            THEN v.reason_after_other ELSE v.reason END AS final_reason
     FROM json_to_recordset($1::json)
-           AS v(id bigint, severity text, match_basis text, reason text, reason_after_other text)
+           AS v(id bigint, severity text, match_basis text, excused_by text, reason text, reason_after_other text)
     JOIN public.alerts pending ON pending.id = v.id AND pending.severity = 'pending'
   ), events AS (
     UPDATE public.alerts a
-    SET severity = j.severity, match_basis = j.match_basis, reason = j.final_reason, event_number = j.event_number,
+    SET severity = j.severity, match_basis = j.match_basis, excused_by = j.excused_by, reason = j.final_reason, event_number = j.event_number,
         judge_at = NULL,
         next_attempt_at = CASE WHEN $2::boolean OR a.next_attempt_at IS NOT NULL THEN now() END
     FROM judged j
@@ -80,7 +83,8 @@ const statement = `
     UPDATE public.alerts event
     SET merged_keys = CASE WHEN cardinality(event.merged_keys) >= ${maxMergedKeys} THEN event.merged_keys
                            ELSE array_append(event.merged_keys, j.certificate_key) END,
-        tbs_sha256 = COALESCE(event.tbs_sha256, j.tbs_sha256)
+        tbs_sha256 = COALESCE(event.tbs_sha256, j.tbs_sha256),
+        excused_by = COALESCE(event.excused_by, j.excused_by)
     FROM judged j
     WHERE event.id = j.merge_into AND ${sameCertificateBody("event", "j")}
       AND EXISTS (SELECT FROM public.alerts pending WHERE pending.id = j.id AND pending.severity = 'pending')

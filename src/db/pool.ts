@@ -32,7 +32,7 @@ export interface Queryable {
 export interface Database extends Queryable {
   /** Runs `work` on one connection between BEGIN and COMMIT; ROLLBACK when it throws. */
   transaction<T>(deadlineMs: number, work: (tx: Queryable) => Promise<T>): Promise<T>;
-  /** Refuses what waits, lets what runs finish (its deadline bounds it), closes everything. */
+  /** Refuses what waits, lets what runs finish (its deadline bounds it), closes everything. May be called twice. */
   end(): Promise<void>;
 }
 
@@ -59,8 +59,8 @@ class Pool implements Database {
   readonly #idle: Session[] = [];
   readonly #waiters: Waiter[] = [];
   #open = 0;
-  #ending = false;
-  #allClosed: (() => void) | undefined;
+  #ended: Promise<void> | undefined;
+  #onAllClosed: () => void = () => {};
 
   constructor(connector: Connector, maxConnections: number) {
     this.#connector = connector;
@@ -93,12 +93,19 @@ class Pool implements Database {
     });
   }
 
-  async end(): Promise<void> {
-    this.#ending = true;
+  end(): Promise<void> {
+    this.#ended ??= this.#close();
+    return this.#ended;
+  }
+
+  async #close(): Promise<void> {
     for (const waiter of this.#waiters.splice(0)) waiter.refuse(closedError());
-    const closed = this.#open === 0 ? undefined : new Promise<void>((resolve) => (this.#allClosed = resolve));
-    for (const session of this.#idle.splice(0)) void this.#close(session);
-    await closed;
+    const allClosed = new Promise<void>((resolve) => {
+      this.#onAllClosed = resolve;
+    });
+    if (this.#open === 0) return;
+    for (const session of this.#idle.splice(0)) void this.#closeSession(session);
+    await allClosed;
   }
 
   async #lend<T>(deadlineMs: number, work: (session: Session, until: number) => Promise<T>): Promise<T> {
@@ -113,7 +120,7 @@ class Pool implements Database {
 
   /** An idle session, or undefined: a free place, which the caller fills by `#connect`. */
   async #acquire(until: number): Promise<Session | undefined> {
-    if (this.#ending) throw closedError();
+    if (this.#ended !== undefined) throw closedError();
     const idle = this.#idle.pop();
     if (idle !== undefined) return idle;
     if (this.#open < this.#maxConnections) {
@@ -151,7 +158,7 @@ class Pool implements Database {
 
   #release(session: Session): void {
     if (!session.alive) this.#freePlace();
-    else if (this.#ending) void this.#close(session);
+    else if (this.#ended !== undefined) void this.#closeSession(session);
     else if (this.#waiters.length > 0) this.#waiters.shift()!.grant(session);
     else this.#idle.push(session);
   }
@@ -170,12 +177,12 @@ class Pool implements Database {
       waiter.grant(undefined);
     } else {
       this.#open--;
-      if (this.#open === 0) this.#allClosed?.();
+      if (this.#open === 0) this.#onAllClosed();
     }
   }
 
   /** Says goodbye, but does not wait long for a server that does not answer. */
-  async #close(session: Session): Promise<void> {
+  async #closeSession(session: Session): Promise<void> {
     const timer = setTimeout(() => session.destroy(), CLOSE_PATIENCE_MS);
     await session.client.end().catch(() => {});
     clearTimeout(timer);

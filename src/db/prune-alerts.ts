@@ -2,7 +2,9 @@ import type { Database } from "./pool.ts";
 
 /**
  * Deletes up to `limit` rows that are older than the retention and have no work left. The later of the feed's time and
- * the time of recording counts, so that a feed with a wrong clock never prunes a fresh row.
+ * the time of recording counts, so that a feed with a wrong clock never prunes a fresh row. A row that says which
+ * inventory row excused its issuance stays for the retention from the certificate's `not_before` on: until then a second
+ * issuance could claim the same excuse.
  *
  * @returns how many went, and how many of those were never delivered.
  */
@@ -19,6 +21,7 @@ export async function pruneAlerts(
             WHERE seen_at < EXTRACT(EPOCH FROM now()) - $1::float8
               AND (recorded_at IS NULL OR recorded_at < now() - $1::float8 * interval '1 second')
               AND next_attempt_at IS NULL AND severity <> 'pending'
+              AND (excused_by IS NULL OR (payload ->> 'not_before')::float8 < EXTRACT(EPOCH FROM now()) - $1::float8)
             ORDER BY seen_at LIMIT $2 FOR UPDATE SKIP LOCKED)
           RETURNING delivered
         )

@@ -2,7 +2,7 @@ import { toJson } from "./json.ts";
 import type { Database } from "./pool.ts";
 
 /** A matched certificate on its way into the outbox. */
-export interface CertificateRow {
+export interface CertificateRow<Payload extends object = object> {
   certificate_key: string;
   issuance_id: string;
   tbs_sha256: string | null;
@@ -12,7 +12,7 @@ export interface CertificateRow {
   matched: string[];
   issuer: string | null;
   seen_at: number;
-  payload: object;
+  payload: Payload;
   /** Why the row is incomplete, if it is. */
   last_error: string | null;
 }

@@ -15,6 +15,8 @@ export interface CertUpdate {
   fingerprintSha1: string | null;
   /** The names as received, in their order; anything that is not a string is left out. */
   allDomains: string[];
+  /** Servers append it to the names where it is not among them. */
+  subjectCn: string | null;
   issuerCn: string | null;
   issuerO: string | null;
   /** The issuer as one line, e.g. `/C=US/CN=R11/O=Let's Encrypt`. */
@@ -81,6 +83,7 @@ function toCertUpdate(data: JsonObject, leaf: JsonObject): CertUpdate {
     sourceTimestampEpochSeconds: toEpochSeconds(source.timestamp ?? data.submission_timestamp),
     fingerprintSha1,
     allDomains: namesOf(leaf),
+    subjectCn: isObject(leaf.subject) ? nonEmpty(leaf.subject.CN) : null,
     issuerCn: nonEmpty(issuer.CN),
     issuerO: nonEmpty(issuer.O),
     issuerAggregated: nonEmpty(issuer.aggregated),

@@ -1,28 +1,36 @@
 import { createHash } from "node:crypto";
 import type { CertUpdate } from "../feed/message.ts";
+import { tbsSha256 } from "./tbs.ts";
 
 /** Who a certificate is, for deduplication and judgement. */
 export interface Identity {
   /** 64 hex digits: one act of issuing. Its precertificate and its final certificate share it. */
   issuanceId: string;
   /**
-   * Which certificate it is, as precisely as the feed allows: by its fingerprint, else by its issuance and kind (the
-   * fingerprint of a static-ct precertificate is that of nothing). The same key again is the same certificate again.
+   * Which certificate it is, as precisely as the feed allows: by its fingerprint, else by its TBS hash, else by its
+   * issuance and kind (static-ct precertificates come without fingerprint and DER). The same key again is the same
+   * certificate again.
    */
   certificateKey: string;
+  /** See `tbsSha256`; `null` where the feed sent no usable DER. */
+  tbsSha256: string | null;
 }
 
 /** Derives the identity of a certificate. Never fails: what is missing is replaced by what is there. */
 export function identify(update: CertUpdate): Identity {
   const issuanceId = issuanceIdOf(update);
-  const kind = isPrecertificate(update) ? "precertificate" : "final";
-  const certificateKey =
-    update.fingerprintSha1 !== null ? `sha1:${update.fingerprintSha1}` : `issuance:${issuanceId}:${kind}`;
-  return { issuanceId, certificateKey };
+  const tbs = update.asDerBase64 === null ? null : tbsSha256(Buffer.from(update.asDerBase64, "base64"));
+  return { issuanceId, certificateKey: certificateKeyOf(update, issuanceId, tbs), tbsSha256: tbs };
 }
 
-export function isPrecertificate(update: CertUpdate): boolean {
-  return update.updateType === "PrecertLogEntry";
+/** The value of `update_type` of a precertificate; anything else is a final certificate. */
+export const precertificateUpdateType = "PrecertLogEntry";
+
+function certificateKeyOf(update: CertUpdate, issuanceId: string, tbs: string | null): string {
+  if (update.fingerprintSha1 !== null) return `sha1:${update.fingerprintSha1}`;
+  if (tbs !== null) return `tbs:${tbs}`;
+  const kind = update.updateType === precertificateUpdateType ? "precertificate" : "final";
+  return `issuance:${issuanceId}:${kind}`;
 }
 
 /**
@@ -42,12 +50,14 @@ function issuanceIdOf(update: CertUpdate): string {
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
 }
 
-/** Upper-case hex without leading zeros or separators: the same for every notation of a serial number. */
+/**
+ * A serial number in its normal form: upper-case hex digits without leading zeros, whatever colons, white space or
+ * prefix it was written with; `null` where nothing is left. The index on `certs.serial` in schema.sql has the same form.
+ */
 export function normalizeSerial(serial: string | null): string | null {
-  if (serial === null) return null;
-  const normalized = serial
-    .replaceAll(/[:\s]/g, "")
+  const digits = serial
+    ?.replaceAll(/[^0-9A-Fa-f]/g, "")
     .toUpperCase()
-    .replace(/^(0X)?0*(?=.)/, "");
-  return normalized === "" ? null : normalized;
+    .replace(/^0+/, "");
+  return digits === undefined || digits === "" ? null : digits;
 }

@@ -1,29 +1,160 @@
-import { findInventoryByFingerprint } from "../db/find-inventory.ts";
+import {
+  findByFingerprint,
+  findBySerial,
+  findByTbs,
+  inventoryHasTbsColumn,
+  type SerialRow,
+} from "../db/find-inventory.ts";
 import type { Database } from "../db/pool.ts";
+import { sanForms } from "../watchlist/domain.ts";
+import { normalizeSerial, precertificateUpdateType } from "./identity.ts";
 
 /** How a certificate was recognised as one's own, strongest first; `none`: it was not. */
-export type MatchBasis = "fingerprint" | "none";
+export type MatchBasis = "fingerprint" | "tbs" | "serial" | "none";
+
+/** What the inventory said of a certificate. */
+export interface InventoryMatch {
+  basis: MatchBasis;
+  /** With `serial`: the inventory row (`fingerprint_sha1`) that recognised it, and recognises no other issuance. */
+  excusedBy: string | null;
+  /** With `none`: what came close. */
+  nearMiss: NearMiss | null;
+}
+
+/**
+ * A precertificate has serial number, validity and names of an inventory row, but: `other contents`, the TBS hashes
+ * differ; `already used`, the row has recognised another issuance.
+ */
+export type NearMiss = "other contents" | "already used";
 
 /** What the inventory match needs to know of a certificate. */
 export interface InventoryQuery {
   id: number;
+  issuanceId: string;
   /** SHA-1, 40 lower-case hex digits, or empty where the feed sent none. */
   fingerprint: string;
+  tbsSha256: string | null;
+  sans: string[];
+  subjectCn: string | null;
+  serial: string | null;
+  notBefore: number | null;
+  notAfter: number | null;
+  updateType: string | null;
 }
 
-/**
- * Looks certificates up in the inventory, all in one go.
- *
- * @returns the basis for each `id`; `none` where nothing matches.
- */
-export async function matchInventory(
-  db: Database,
-  certificates: InventoryQuery[],
-  deadlineMs: number,
-): Promise<Map<number, MatchBasis>> {
-  const fingerprints = certificates.map((certificate) => certificate.fingerprint).filter((hex) => hex !== "");
-  const known = await findInventoryByFingerprint(db, [...new Set(fingerprints)], deadlineMs);
-  return new Map(
-    certificates.map(({ id, fingerprint }) => [id, known.has(fingerprint) ? "fingerprint" : "none"] as const),
-  );
+const none: InventoryMatch = { basis: "none", excusedBy: null, nearMiss: null };
+const deadlineMs = 10_000;
+/** An upstream table may get its column while certwatch runs. */
+const columnCheckMs = 60_000;
+
+/** The inventory of one's own certificates, asked in batches. */
+export class Inventory {
+  readonly #db: Database;
+  readonly #precertMatch: "serial" | "tbs";
+  #hasTbsColumn = false;
+  #nextColumnCheckMs = 0;
+
+  constructor(db: Database, precertMatch: "serial" | "tbs") {
+    this.#db = db;
+    this.#precertMatch = precertMatch;
+  }
+
+  /**
+   * Looks certificates up, each basis only for those that a stronger one did not find. At most four queries.
+   *
+   * @returns the match of each `id`.
+   * @throws the database's error: then nothing is known about any of them.
+   */
+  async match(certificates: InventoryQuery[]): Promise<Map<number, InventoryMatch>> {
+    const matches = new Map<number, InventoryMatch>();
+    const unmatched = () => certificates.filter(({ id }) => !matches.has(id));
+    await this.#checkColumn();
+
+    const fingerprints = certificates.map(({ fingerprint }) => fingerprint).filter((hex) => hex !== "");
+    const byFingerprint = await findByFingerprint(this.#db, [...new Set(fingerprints)], deadlineMs);
+    for (const { id, fingerprint } of certificates) {
+      if (byFingerprint.has(fingerprint)) matches.set(id, { ...none, basis: "fingerprint" });
+    }
+
+    const hashes = unmatched().flatMap(({ tbsSha256 }) => tbsSha256 ?? []);
+    const byTbs = this.#hasTbsColumn
+      ? await findByTbs(this.#db, [...new Set(hashes)], deadlineMs)
+      : new Set();
+    for (const { id, tbsSha256 } of unmatched()) {
+      if (byTbs.has(tbsSha256)) matches.set(id, { ...none, basis: "tbs" });
+    }
+
+    const questions = this.#precertMatch === "serial" ? unmatched().flatMap(serialQuestion) : [];
+    const bySerial = await findBySerial(this.#db, questions, {
+      hasTbsColumn: this.#hasTbsColumn,
+      deadlineMs,
+    });
+    for (const certificate of unmatched()) {
+      const [question] = serialQuestion(certificate);
+      const rows = question === undefined ? [] : (bySerial.get(question.serial) ?? []);
+      matches.set(certificate.id, judgeSerialRows(certificate, rows));
+    }
+    return matches;
+  }
+
+  async #checkColumn(): Promise<void> {
+    if (performance.now() < this.#nextColumnCheckMs) return;
+    this.#hasTbsColumn = await inventoryHasTbsColumn(this.#db, deadlineMs);
+    this.#nextColumnCheckMs = performance.now() + columnCheckMs;
+  }
+}
+
+/** Only a precertificate is looked up by serial number, and only where all that is compared is there. */
+function serialQuestion(
+  certificate: InventoryQuery,
+): { serial: string; not_before: number; not_after: number }[] {
+  const serial = normalizeSerial(certificate.serial);
+  const { notBefore, notAfter, updateType } = certificate;
+  if (updateType !== precertificateUpdateType || serial === null || notBefore === null || notAfter === null)
+    return [];
+  return [{ serial, not_before: notBefore, not_after: notAfter }];
+}
+
+/** The rows have the certificate's serial number; validity, names and contents have to be the same too. */
+function judgeSerialRows(certificate: InventoryQuery, rows: SerialRow[]): InventoryMatch {
+  let nearMiss: NearMiss | null = null;
+  for (const row of rows) {
+    if (row.notBefore !== certificate.notBefore || row.notAfter !== certificate.notAfter) continue;
+    if (!hasNamesOf(certificate, row)) continue;
+    if (differ(certificate.tbsSha256, row.tbsSha256)) {
+      nearMiss = "other contents";
+    } else if (!row.recognised.every((issuance) => isOf(certificate, issuance))) {
+      nearMiss ??= "already used";
+    } else {
+      return { basis: "serial", excusedBy: row.fingerprint, nearMiss: null };
+    }
+  }
+  return { ...none, nearMiss };
+}
+
+function isOf(certificate: InventoryQuery, issuance: SerialRow["recognised"][number]): boolean {
+  return issuance.issuanceId === certificate.issuanceId && !differ(certificate.tbsSha256, issuance.tbsSha256);
+}
+
+/** Both known, and not the same. */
+function differ(one: string | null, other: string | null): boolean {
+  return one !== null && other !== null && one !== other;
+}
+
+/** The same set of names, normalized; a CN that the feed appended to the SANs is left out of account. */
+function hasNamesOf(certificate: InventoryQuery, row: SerialRow): boolean {
+  if (!Array.isArray(row.sans)) return false;
+  const wanted = nameSet(row.sans.filter((name) => typeof name === "string"));
+  const names = nameSet(certificate.sans);
+  if (isSameSet(names, wanted)) return true;
+  const [commonName] = nameSet(certificate.subjectCn === null ? [] : [certificate.subjectCn]);
+  return commonName !== undefined && names.delete(commonName) && isSameSet(names, wanted);
+}
+
+function nameSet(names: string[]): Set<string> {
+  return new Set(names.map((name) => sanForms(name)[0]!));
+}
+
+function isSameSet(one: Set<string>, other: Set<string>): boolean {
+  return one.size === other.size && [...one].every((name) => other.has(name));
 }

@@ -10,9 +10,8 @@ const SCHEME = /^https?:\/\//i;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: NUL and NEL are what is searched for
 const NAME_ENDS = /[\u0000\s/\u0085]/;
 
-/** Punycode takes time quadratic in the label; a name that DNS can hold is well below both bounds. */
-const MAX_CONVERTED_LABEL_CHARS = 255;
-const MAX_CONVERTED_NAME_CHARS = 1_024;
+/** Punycode takes time quadratic in the label. A name that DNS can hold has 253 characters (RFC 1035, section 3.1). */
+const MAX_CONVERTED_CHARS = 512;
 
 /** A usable watch-list entry (lower case, A-labels, made of `a-z 0-9 _ - .` only), or what is wrong with it. */
 export type WatchEntry = { readonly entry: string } | { readonly problem: string };
@@ -64,11 +63,14 @@ function normalize(raw: string): string {
   return name.slice(0, end);
 }
 
-/** Lower case and A-labels, label by label; a label that IDNA refuses stays as it is, lower-cased. */
+/**
+ * Lower case and A-labels, label by label. A label that IDNA refuses stays as it is, lower-cased, and so does what lies
+ * so far from the end that no entry reaches there.
+ */
 function toAscii(name: string): string {
   if (!NON_ASCII.test(name)) return name.toLowerCase();
   const dotted = name.replace(IDNA_DOTS, ".");
-  const tailStart = Math.max(0, dotted.length - MAX_CONVERTED_NAME_CHARS);
+  const tailStart = Math.max(0, dotted.length - MAX_CONVERTED_CHARS);
   const labels = dotted.slice(tailStart).split(".");
   return dotted.slice(0, tailStart).toLowerCase() + labels.map(labelToAscii).join(".");
 }
@@ -79,8 +81,6 @@ function toAscii(name: string): string {
  * (WHATWG URL, "ends in a number checker"). Hence the check of its input, and the label behind.
  */
 function labelToAscii(label: string): string {
-  const isConvertible =
-    NON_ASCII.test(label) && label.length <= MAX_CONVERTED_LABEL_CHARS && IDNA_INPUT.test(label);
-  const converted = isConvertible ? domainToASCII(`${label}.x`).slice(0, -2) : "";
-  return converted !== "" && PLAIN.test(converted) ? converted : label.toLowerCase();
+  if (!NON_ASCII.test(label) || !IDNA_INPUT.test(label)) return label.toLowerCase();
+  return domainToASCII(`${label}.x`).slice(0, -2) || label.toLowerCase();
 }

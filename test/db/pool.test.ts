@@ -128,7 +128,7 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
     const db = pool(cluster.dsn(), 1);
     const running = one(db, "SELECT 4 AS v FROM pg_sleep(0.1)");
     const waiting = failure(one(db, "SELECT 1 AS v"));
-    await db.end();
+    await Promise.all([db.end(), db.end()]);
     expect(await running).toBe(4);
     expect(String(await waiting)).toContain("are closed");
     expect(String(await failure(one(db, "SELECT 1 AS v")))).toContain("are closed");

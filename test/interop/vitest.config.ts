@@ -5,7 +5,8 @@ export default defineConfig({
   test: {
     root: fileURLToPath(new URL("../..", import.meta.url)),
     include: ["test/interop/**/*.test.ts"],
-    globalSetup: ["test/interop/setup.ts"],
+    globalSetup: ["test/support/global-setup.ts", "test/interop/setup.ts"],
+    reporters: ["default", "./test/support/closing-line.ts"],
     fileParallelism: false,
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -79,6 +79,7 @@ describe("sanForms", () => {
     ["\ud800B.BÜCHER.example", ["\ud800b.xn--bcher-kva.example"]],
     ["https://Example.org", ["https://example.org", "example.org", "https:"]],
     ["https://*.example.org/x", ["https://*.example.org/x", "*.example.org/x", "https:", "*.example.org"]],
+    ["http:// example.org/x", ["http:// example.org/x", "example.org/x", "http:", "example.org"]],
     ["example.org.\0evil.com", ["example.org.\0evil.com", "example.org"]],
     ["example.org\u3000b", ["example.org\u3000b", "example.org"]],
     ["example.org/.evil.com", ["example.org/.evil.com", "example.org"]],

@@ -34,17 +34,11 @@ it("watches a million entries, and lets the event loop turn while it reads them"
       goMessage({ names: [`www.shop${i}.com`, `*.shop${i}.net`], text, chainNames: [["R11"]] }, "full"),
     ),
   );
-  const scanStartedAt = performance.now();
-  let skipped = 0;
-  for (let round = 0; round < 20; round++) {
-    skipped = messages.filter((message) => canSkip(message, watchList.table)).length;
-  }
-  const scanNs = ((performance.now() - scanStartedAt) / (20 * messages.length)) * 1e6;
+  const skipped = messages.filter((message) => canSkip(message, watchList.table)).length;
   expect(skipped).toBeGreaterThan(950); // the rest are hashes that happen to be the same
 
   const rssMb = process.memoryUsage.rss() / 1e6;
   await annotate(
-    `built in ${buildMs.toFixed()} ms, longest hold ${Math.max(...gaps).toFixed(1)} ms, RSS ${rssMb.toFixed()} MB, ` +
-      `${scanNs.toFixed()} ns per scan of ${messages[0]!.length} bytes`,
+    `built in ${buildMs.toFixed()} ms, longest hold ${Math.max(...gaps).toFixed(1)} ms, RSS ${rssMb.toFixed()} MB`,
   );
 });

@@ -4,6 +4,8 @@ go 1.25.0
 
 tool github.com/d-Rickyy-b/certstream-server-go/cmd/certstream-server-go
 
+require github.com/google/certificate-transparency-go v1.3.3
+
 require (
 	github.com/VictoriaMetrics/metrics v1.43.1 // indirect
 	github.com/d-Rickyy-b/certstream-server-go v1.9.0 // indirect
@@ -11,7 +13,6 @@ require (
 	github.com/go-chi/chi/v5 v5.2.5 // indirect
 	github.com/go-logr/logr v1.4.3 // indirect
 	github.com/go-viper/mapstructure/v2 v2.5.0 // indirect
-	github.com/google/certificate-transparency-go v1.3.3 // indirect
 	github.com/google/trillian v1.7.3 // indirect
 	github.com/gorilla/websocket v1.5.4-0.20250319132907-e064f32e3674 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect

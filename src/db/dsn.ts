@@ -1,6 +1,6 @@
 /** libpq's sslmode (PostgreSQL documentation, 32.19.3). */
 const SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
-export type SslMode = (typeof SSL_MODES)[number];
+type SslMode = (typeof SSL_MODES)[number];
 
 const SESSION_ATTRS = ["any", "read-write", "primary"] as const;
 type TargetSessionAttrs = (typeof SESSION_ATTRS)[number];

@@ -7,7 +7,7 @@ import { ConnectionError, DeadlineError, sqlState } from "./errors.ts";
  * One statement. `name` is what messages call it. Nothing is prepared under a name on the server, so that
  * poolers in transaction mode and the embedded database (one session for all) work.
  */
-export interface Sql {
+interface Sql {
   name?: string;
   text: string;
   values?: readonly unknown[];

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { createConnector } from "./db/connect.ts";
 import { maskDsn, parseDsn } from "./db/dsn.ts";
 
 /** Everything that can be configured, checked. Built by {@link readConfig} and never changed. */
@@ -92,9 +93,18 @@ function url(schemes: string[], text: string): string | null {
   if (!URL.canParse(text)) return `not a URL: allowed is one that starts with ${schemes.join(" or ")}`;
   const { protocol, hash, username, password } = new URL(text);
   if (!schemes.includes(`${protocol}//`)) return `allowed is a URL that starts with ${schemes.join(" or ")}`;
-  if (/%(?![0-9a-f]{2})/i.test(username + password)) return "a % in user or password is to be written as %25";
+  if (!canDecode(username) || !canDecode(password)) return "a % in user or password is to be written as %25";
   if (hash !== "") return "allowed is a URL without a fragment (#...)";
   return null;
+}
+
+function canDecode(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function checked(problemOf: (text: string) => string | null) {
@@ -123,10 +133,13 @@ const feedUrls = z
     }
   });
 
+/** Base64 with all of its padding or without any. */
+const base64Form = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/;
+
 /** A Standard Webhooks secret: base64 of 24 to 64 random bytes, usually with the prefix `whsec_`. */
 function secretProblem(text: string): string | null {
   const base64 = text.replace(/^whsec_/, "");
-  const byteLength = /^[A-Za-z0-9+/]+={0,2}$/.test(base64) ? Buffer.from(base64, "base64").length : 0;
+  const byteLength = base64Form.test(base64) ? Buffer.from(base64, "base64").length : 0;
   if (byteLength >= 24 && byteLength <= 64) return null;
   return 'allowed is "whsec_" and the base64 of 24 to 64 random bytes; make one with: echo "whsec_$(openssl rand -base64 32)"';
 }
@@ -232,7 +245,8 @@ function toWebhookConfig(text: string, values: Environment): WebhookConfig {
 
 function dsnProblem(text: string): string | null {
   try {
-    parseDsn(text);
+    // The files with certificates that it names are read here too, so that a missing one is a bad configuration.
+    createConnector(parseDsn(text));
     return null;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
@@ -247,9 +261,12 @@ function maskValue(name: string, text: string): string {
   return JSON.stringify(text);
 }
 
-/** The URL for logs: credentials and query replaced by `***`; all of it where it is no URL. */
+/**
+ * The URL for logs: credentials and query replaced by `***`; all of it where it is no URL of a host. (`user:secret@host`
+ * is one to the parser, with the scheme `user:`.)
+ */
 export function maskUrl(text: string): string {
-  if (!URL.canParse(text)) return "***";
+  if (!/^(https?|wss?):\/\//i.test(text) || !URL.canParse(text)) return "***";
   const masked = new URL(text);
   const credentials = masked.username !== "" || masked.password !== "" ? "***@" : "";
   const query = masked.search === "" ? "" : "?***";

@@ -7,7 +7,7 @@ import { WebhookSender } from "./alerts/webhook.ts";
 import { type Config, maskUrl } from "./config.ts";
 import { errorKind, errorMessage } from "./db/errors.ts";
 import { observeDatabase } from "./db/observe.ts";
-import { openDatabase, waitUntilUsable } from "./db/open.ts";
+import { DatabaseUnusableError, openDatabase, waitUntilUsable } from "./db/open.ts";
 import { FeedClient } from "./feed/client.ts";
 import { type Health, startApi } from "./http.ts";
 import { type Logger, RateLimitedLog } from "./log.ts";
@@ -82,9 +82,9 @@ async function wire(
   const { db, health: databaseHealth } = observeDatabase(database.db, metrics);
 
   const loops: Loop[] = [];
-  const run = (loop: Loop) => {
+  /** Loops start when nothing can fail any more. */
+  const add = (loop: Loop) => {
     loops.push(loop);
-    loop.start();
     onRelease(() => loop.stop());
   };
   const onError = (concern: string) => errorLog(log, concern);
@@ -108,8 +108,8 @@ async function wire(
       maxAttempts,
       onError: onError("delivery"),
     });
-    run(deliverer.settling);
-    run(deliverer.claiming);
+    add(deliverer.settling);
+    add(deliverer.claiming);
   }
   const onEvents = () => deliverer?.claiming.wake();
   const { precertMatch } = config;
@@ -119,20 +119,24 @@ async function wire(
     onEvents,
     onError: onError("classification"),
   });
-  run(classifier.loop);
+  add(classifier.loop);
   const recorder = new Recorder({
     ...shared,
     onRecorded: (certificates) => classifier.firstLook(certificates),
     onError: onError("recording"),
   });
-  run(recorder.loop);
+  add(recorder.loop);
   const refresh = new WatchListRefresh({
     ...shared,
     intervalSeconds: config.watchRefreshIntervalSeconds,
     onError: onError("watch list refresh"),
   });
-  await refresh.refresh();
-  run(refresh.loop);
+  await refresh.refresh().catch((error) => {
+    throw new DatabaseUnusableError(
+      `the watch list cannot be read from public.intent_current: ${errorMessage(error)}`,
+    );
+  });
+  add(refresh.loop);
   const watcher = new Watcher({
     ...shared,
     watchList: () => refresh.current,
@@ -151,7 +155,7 @@ async function wire(
         onStateChange: () => metrics.wsConnected.set(isConnected() ? 1 : 0),
       }),
   );
-  run(
+  add(
     createPruner({
       ...shared,
       intervalSeconds: config.cleanupIntervalSeconds,
@@ -159,7 +163,7 @@ async function wire(
       onError: onError("cleanup"),
     }),
   );
-  run(createAlertGauges({ ...shared, onError: onError("alert gauges") }));
+  add(createAlertGauges({ ...shared, onError: onError("alert gauges") }));
 
   const health = (): Health => {
     const problems = loops.map((loop) => loop.problem()).filter((problem) => problem !== null);
@@ -197,6 +201,7 @@ async function wire(
       ? "certwatch is watching, in observer mode: without WEBHOOK_URL alerts are recorded and logged only"
       : "certwatch is watching",
   );
+  for (const loop of loops) loop.start();
   for (const feed of feeds) feed.start();
 
   const shutDown = async (): Promise<number> => {

@@ -24,6 +24,9 @@ export class WebhookSender {
     this.#agent = new Agent({
       connections: options.connections,
       connect: { timeout: config.timeoutSeconds * 1000 },
+      // The attempt's own timeout covers all of it, and may be longer than what undici would wait.
+      headersTimeout: 0,
+      bodyTimeout: 0,
     });
     this.#signer = config.secret === null ? null : new Webhook(config.secret);
     this.#userAgent = `certwatch/${options.version}`;
@@ -38,7 +41,7 @@ export class WebhookSender {
   async send(payload: object, webhookId: string, signal: AbortSignal): Promise<SendResult> {
     const { url, timeoutSeconds } = this.#config;
     const body = JSON.stringify(payload);
-    const timeout = AbortSignal.timeout(timeoutSeconds * 1000);
+    const timeout = AbortSignal.timeout(Math.ceil(timeoutSeconds * 1000));
     try {
       const response = await request(url, {
         method: "POST",

@@ -5,7 +5,7 @@ import { interruptibleSleep } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import { retryAfterSeconds } from "../retry-after.ts";
 
-const pingIntervalMs = 20_000;
+const defaultPingIntervalMs = 20_000;
 const handshakeTimeoutMs = 10_000;
 const firstBackoffMs = 500;
 const maxBackoffMs = 30_000;
@@ -21,6 +21,8 @@ export interface FeedClientOptions {
   maxMessageBytes: number;
   /** 0: never. */
   idleTimeoutSeconds: number;
+  /** Default: 20 s. */
+  pingIntervalMs?: number;
   /** Gets every message as received, text or binary. Must not throw, and nothing waits for it. */
   onMessage: (message: Buffer) => void;
   onStateChange: () => void;
@@ -152,38 +154,42 @@ export class FeedClient {
   }
 
   /**
-   * Pings the server, and calls `onDead` when a pong fails to come until the next ping, or when a feed that has
-   * delivered before delivers nothing for the idle timeout (certstream-server-go sends no heartbeats).
+   * Pings the server, and calls `onDead` when neither a pong nor a message comes until the next ping, or when a feed that
+   * has delivered before delivers nothing for the idle timeout (certstream-server-go sends no heartbeats).
    */
   #watchOver(socket: WebSocket, onDead: (problem: string) => void): NodeJS.Timeout {
-    const idleMs = this.#options.idleTimeoutSeconds * 1000;
-    const checkMs = Math.max(idleMs === 0 ? pingIntervalMs : Math.min(pingIntervalMs, idleMs / 4), 10);
+    const { idleTimeoutSeconds, pingIntervalMs = defaultPingIntervalMs } = this.#options;
+    const idleMs = idleTimeoutSeconds * 1000;
+    const checkMs = Math.max(Math.min(pingIntervalMs, idleMs === 0 ? pingIntervalMs : idleMs) / 4, 10);
     let lastMessageMs = performance.now();
-    let nextPingMs = performance.now() + pingIntervalMs;
-    let awaitsPong = false;
+    let lastPingMs = performance.now();
+    let isAnswered = true;
     socket.on("pong", () => {
-      awaitsPong = false;
+      isAnswered = true;
     });
-    return setInterval(() => {
+    const check = () => {
       if (socket.readyState !== WebSocket.OPEN) return;
       const nowMs = performance.now();
       if (this.#receivedSinceCheck) {
         this.#receivedSinceCheck = false;
         this.#hasDelivered = true;
         lastMessageMs = nowMs;
+        isAnswered = true;
       }
       if (idleMs > 0 && this.#hasDelivered && nowMs - lastMessageMs > idleMs) {
-        onDead(`no message for ${this.#options.idleTimeoutSeconds} s (FEED_IDLE_TIMEOUT_S)`);
-      } else if (nowMs >= nextPingMs) {
-        if (awaitsPong) {
+        onDead(`no message for ${idleTimeoutSeconds} s (FEED_IDLE_TIMEOUT_S)`);
+      } else if (nowMs - lastPingMs >= pingIntervalMs - checkMs / 2) {
+        if (!isAnswered) {
           onDead(`no answer to a ping within ${pingIntervalMs / 1000} s`);
           return;
         }
-        awaitsPong = true;
-        nextPingMs = nowMs + pingIntervalMs;
+        isAnswered = false;
+        lastPingMs = nowMs;
         socket.ping();
       }
-    }, checkMs);
+    };
+    // After a pause of this process timers come first: what has arrived meanwhile is to be read before the verdict.
+    return setInterval(() => setImmediate(check), checkMs);
   }
 
   #logEnding({ reason, servedMs }: Ending, delayMs: number): void {

@@ -27,7 +27,10 @@ export interface CertUpdate {
   notAfterEpochSeconds: number | null;
   /** Base64 of the DER, full feed only. */
   asDerBase64: string | null;
-  /** The whole leaf as JSON, only where neither serial nor fingerprint tells it from others. */
+  /**
+   * The whole leaf as JSON, only where neither serial nor fingerprint tells it from others; `null` also where it is nested
+   * too deeply to be written.
+   */
   leafJson: string | null;
 }
 
@@ -91,7 +94,7 @@ function toCertUpdate(data: JsonObject, leaf: JsonObject): CertUpdate {
     notBeforeEpochSeconds: truncated(toEpochSeconds(leaf.not_before)),
     notAfterEpochSeconds: truncated(toEpochSeconds(leaf.not_after)),
     asDerBase64: nonEmpty(leaf.as_der),
-    leafJson: serial === null && fingerprintSha1 === null ? JSON.stringify(leaf) : null,
+    leafJson: serial === null && fingerprintSha1 === null ? jsonOf(leaf) : null,
   };
 }
 
@@ -124,6 +127,15 @@ function toEpochSeconds(value: unknown): number | null {
 
 function truncated(epochSeconds: number | null): number | null {
   return epochSeconds === null ? null : Math.trunc(epochSeconds);
+}
+
+/** `JSON.parse` reads any depth of nesting, `JSON.stringify` has the depth of the stack. */
+function jsonOf(leaf: JsonObject): string | null {
+  try {
+    return JSON.stringify(leaf);
+  } catch {
+    return null;
+  }
 }
 
 function nonEmpty(value: unknown): string | null {

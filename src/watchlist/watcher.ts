@@ -35,27 +35,28 @@ export class Watcher {
 
   /** Takes one message as received. */
   receive(message: Buffer): void {
-    const { watchList, metrics } = this.#options;
-    if (canSkip(message, watchList().table)) {
-      metrics.feedCounts.messages.certificate_update += 1;
-      metrics.feedCounts.lastCertificateUpdateMs = Date.now();
-      this.#untilSample -= 1;
-      if (this.#untilSample > 0) return;
-      this.#untilSample = sampleEvery;
-      const sample = parseMessage(message);
-      if (sample.type === "certificate_update") this.#observeDelay(sample.update);
-      return;
-    }
     try {
-      this.#receiveParsed(message);
+      if (canSkip(message, this.#options.watchList().table)) this.#countSkipped(message);
+      else this.#receiveParsed(message);
     } catch (error) {
       // A mistake in certwatch: the message is lost to it, but its bytes are not, and the feed goes on.
-      metrics.feedCounts.refused.no_certificate += 1;
+      this.#options.metrics.feedCounts.refused.no_certificate += 1;
       this.#options.log.error(
         { err: error, message: message.toString("base64") },
         "a message could not be processed",
       );
     }
+  }
+
+  #countSkipped(message: Buffer): void {
+    const { feedCounts } = this.#options.metrics;
+    feedCounts.messages.certificate_update += 1;
+    feedCounts.lastCertificateUpdateMs = Date.now();
+    this.#untilSample -= 1;
+    if (this.#untilSample > 0) return;
+    this.#untilSample = sampleEvery;
+    const sample = parseMessage(message);
+    if (sample.type === "certificate_update") this.#observeDelay(sample.update);
   }
 
   #receiveParsed(message: Buffer): void {

@@ -1,0 +1,76 @@
+/** What must not reach a terminal: control and format characters (escape sequences, bidi), line separators, surrogates. */
+const unprintable = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu;
+
+/** Text from certificates, servers or file names as it may be shown: what a terminal would act on becomes `\u001b`. */
+export function printable(text: string): string {
+  return text.replace(unprintable, escape);
+}
+
+/** One line of JSON that no terminal acts on: JSON itself leaves C1 controls and bidi marks as they are. */
+export function jsonLine(value: unknown): string {
+  return JSON.stringify(value).replace(unprintable, escape);
+}
+
+/** Beyond U+FFFF as two `\u` escapes, which JSON takes as well. */
+function escape(character: string): string {
+  return Array.from({ length: character.length }, (_, i) => {
+    return `\\u${character.charCodeAt(i).toString(16).padStart(4, "0")}`;
+  }).join("");
+}
+
+export interface Column {
+  title: string;
+  /** Cells are cut to this on a terminal. The last column gets what is left of the line. */
+  maxWidth?: number;
+}
+
+const gap = "  ";
+const minLastWidth = 20;
+
+/**
+ * A table, a line for each row, with titles; cells are made {@link printable}.
+ *
+ * @param lineWidth characters of the terminal's line; Infinity: nothing is cut.
+ */
+export function formatTable(
+  columns: Column[],
+  rows: string[][],
+  lineWidth = process.stdout.isTTY ? process.stdout.columns : Number.POSITIVE_INFINITY,
+): string {
+  const table = [columns.map(({ title }) => title), ...rows.map((row) => row.map(printable))];
+  const widths = columns.map(({ maxWidth = Number.POSITIVE_INFINITY }, i) => {
+    const longest = table.reduce((max, row) => Math.max(max, length(row[i]!)), 0);
+    return Number.isFinite(lineWidth) ? Math.min(longest, maxWidth) : longest;
+  });
+  const last = columns.length - 1;
+  const before = widths.slice(0, last).reduce((sum, width) => sum + width + gap.length, 0);
+  widths[last] = Math.max(lineWidth - before, minLastWidth);
+  const line = (row: string[]) => row.map((cell, i) => pad(cut(cell, widths[i]!), i === last ? 0 : widths[i]!));
+  return table.map((row) => line(row).join(gap).trimEnd()).join("\n");
+}
+
+function cut(text: string, width: number): string {
+  return length(text) <= width ? text : `${[...text].slice(0, width - 1).join("")}…`;
+}
+
+function pad(text: string, width: number): string {
+  return text + " ".repeat(Math.max(0, width - length(text)));
+}
+
+/** Code points: what is wide or combining is counted as one, and shifts its line only. */
+function length(text: string): number {
+  let count = 0;
+  for (const _ of text) count += 1;
+  return count;
+}
+
+/** Epoch seconds as `2026-01-31 12:00`, UTC; the number where it is no time that a calendar has. */
+export function formatTime(epochSeconds: number): string {
+  const date = new Date(epochSeconds * 1000);
+  return Number.isNaN(date.getTime()) ? String(epochSeconds) : date.toISOString().slice(0, -8).replace("T", " ");
+}
+
+/** `1 certificate`, `2 certificates`. */
+export function counted(count: number, singular: string, plural = `${singular}s`): string {
+  return `${count} ${count === 1 ? singular : plural}`;
+}

@@ -61,7 +61,7 @@ ALTER TABLE public.alerts
   ADD COLUMN IF NOT EXISTS tbs_sha256      TEXT,         -- as certs.tbs_sha256; of the event: of any certificate merged into it
   ADD COLUMN IF NOT EXISTS event_number    INTEGER,      -- 0, 1, ...: events of one issuance and severity; null while pending
   ADD COLUMN IF NOT EXISTS merged_keys     TEXT[],       -- certificate_key of certificates judged the same and merged into this event
-  ADD COLUMN IF NOT EXISTS excused_by      TEXT,         -- certs.fingerprint_sha1 that recognised it by serial: each recognises one issuance
+  ADD COLUMN IF NOT EXISTS excused_by      TEXT,         -- certs.fingerprint_sha1 that recognised it, and excuses no other issuance by serial
   -- Verdict.
   ADD COLUMN IF NOT EXISTS recorded_at     TIMESTAMPTZ,  -- when certwatch recorded it, by the database's clock
   ADD COLUMN IF NOT EXISTS judge_at        TIMESTAMPTZ,  -- end of the grace

@@ -1,53 +1,37 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from "commander";
+import { addAlertCommands } from "./cli/alerts.ts";
+import { addInventoryCommands } from "./cli/inventory.ts";
+import { addServiceCommands } from "./cli/service.ts";
+import { addWatchCommands } from "./cli/watch.ts";
 import { version } from "./version.ts";
 
-/** Exit statuses: 0 clean stop; 1 internal failure; 2 bad configuration or usage; 3 database unusable. */
+/** Exit statuses: 0 done; 1 failed, or not all that was asked for could be done; 2 usage, configuration; 3 database. */
 const exitStatusOf: Record<string, number> = {
+  RefusedError: 1,
   ConfigError: 2,
+  DsnError: 2,
   UsageError: 2,
   ListenError: 2,
   DatabaseUnusableError: 3,
   EmbeddedError: 3,
 };
 
+// Who reads the output may stop reading: `certwatch alerts | head`.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit();
+});
+
 const program = new Command("certwatch")
   .description("Watches Certificate Transparency for certificates issued for your own domains.")
   .version(version)
-  .showHelpAfterError("(certwatch --help lists the commands)")
+  .showHelpAfterError("(add --help for how to use it)")
   .exitOverride();
-
-const embedded = [
-  "--embedded",
-  "use a database of certwatch's own, in DATA_DIR, instead of POSTGRES_DSN",
-] as const;
-
-program
-  .command("run")
-  .description("watch: read the feeds, record, judge and deliver alerts, until SIGTERM")
-  .option(...embedded)
-  .action(async (options: { embedded?: true }) => {
-    const { run } = await import("./commands/run.ts");
-    process.exitCode = await run({ embedded: options.embedded === true });
-  });
-
-program
-  .command("migrate")
-  .description("create or update the tables; can be repeated")
-  .option(...embedded)
-  .action(async (options: { embedded?: true }) => {
-    const { migrate } = await import("./commands/migrate.ts");
-    await migrate({ embedded: options.embedded === true });
-  });
-
-program
-  .command("demo")
-  .description("play a short story on a simulated feed, with a database and a receiver of its own")
-  .option("--keep", "leave everything running at the end")
-  .action(async (options: { keep?: true }) => {
-    const { demo } = await import("./commands/demo.ts");
-    process.exitCode = await demo({ keep: options.keep === true });
-  });
+addServiceCommands(program);
+addWatchCommands(program);
+addInventoryCommands(program);
+addAlertCommands(program);
 
 try {
   await program.parseAsync();
@@ -56,8 +40,10 @@ try {
     // Help and version are no errors; everything else is a mistake in the command line.
     process.exitCode = error.exitCode === 0 ? 0 : 2;
   } else {
-    const expected = error instanceof Error ? exitStatusOf[error.name] : undefined;
-    console.error(expected === undefined ? error : `certwatch: ${(error as Error).message}`);
+    const { name, message } = error instanceof Error ? error : { name: "", message: "" };
+    const expected = exitStatusOf[name];
+    const subject = name === "DsnError" ? "POSTGRES_DSN " : "";
+    console.error(expected === undefined ? error : `certwatch: ${subject}${message}`);
     process.exitCode = expected ?? 1;
   }
 }

@@ -257,16 +257,23 @@ function maskValue(name: string, text: string): string {
   if (name === "WEBHOOK_SECRET" || name === "WEBHOOK_AUTHORIZATION") return "***";
   if (name === "POSTGRES_DSN") return maskDsn(text);
   if (name === "WEBHOOK_URL") return maskUrl(text);
-  if (name === "CERTSTREAM_URL") return text.split(",").map(maskUrl).join(",");
+  if (name === "CERTSTREAM_URL") {
+    const masked = text.split(",").map(maskUrl);
+    // A comma in a password leaves two pieces, of which the first may read as host and port.
+    return masked.includes("***") ? "***" : masked.join(",");
+  }
   return JSON.stringify(text);
 }
 
+/** An `@` behind the host: `/`, `?` or `#` in a password that was not encoded end the host there. */
+const hasLateAt = /^\s*\w+:\/\/[^/?#\\]*[/?#\\].*@/s;
+
 /**
- * The URL for logs: credentials and query replaced by `***`; all of it where it is no URL of a host. (`user:secret@host`
- * is one to the parser, with the scheme `user:`.)
+ * The URL for logs: credentials and query replaced by `***`; all of it where it is no URL of a host (`user:secret@host`
+ * is one to the parser, with the scheme `user:`), and where what looks like host and port may be user and password.
  */
 export function maskUrl(text: string): string {
-  if (!/^(https?|wss?):\/\//i.test(text) || !URL.canParse(text)) return "***";
+  if (!/^\s*(https?|wss?):\/\//i.test(text) || !URL.canParse(text) || hasLateAt.test(text)) return "***";
   const masked = new URL(text);
   const credentials = masked.username !== "" || masked.password !== "" ? "***@" : "";
   const query = masked.search === "" ? "" : "?***";

@@ -4,20 +4,38 @@ import type { LogLevel } from "./config.ts";
 
 export type { Logger } from "pino";
 
+/** What JSON leaves as it is and a terminal acts on: DEL and C1 controls, bidi and format characters, line separators. */
+const actedOn = /[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu;
+
 /**
  * The one logger: JSON lines on standard output, readable lines where that is a terminal. Written synchronously, so
  * that the last line before a crash is there. What comes from certificates or servers goes into fields, never into
- * the message: fields are escaped.
+ * the message: fields are escaped, whatever a terminal might act on included.
  */
 export function createLogger(level: LogLevel): Logger {
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
   if (!process.stdout.isTTY) {
-    return pino({ ...options, formatters: { level: (label) => ({ level: label }) } });
+    return pino({
+      ...options,
+      formatters: { level: (label) => ({ level: label }) },
+      hooks: { streamWrite: (line) => line.replace(actedOn, (character) => escaped(character, "\\")) },
+    });
   }
   return pino(
-    options,
+    // Read by pino-pretty, which writes what it has read: the escape is to outlive that.
+    {
+      ...options,
+      hooks: { streamWrite: (line) => line.replace(actedOn, (character) => escaped(character, "\\\\")) },
+    },
     build({ sync: true, colorize: true, translateTime: "SYS:HH:MM:ss", ignore: "hostname" }),
   );
+}
+
+/** Beyond U+FFFF as two. */
+function escaped(character: string, backslash: string): string {
+  return Array.from({ length: character.length }, (_, i) => {
+    return `${backslash}u${character.charCodeAt(i).toString(16).padStart(4, "0")}`;
+  }).join("");
 }
 
 /** What a rate-limited line says of those that were left out. */

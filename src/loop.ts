@@ -42,9 +42,9 @@ export class Loop {
 
   /** Starts the loop; the first step runs at once. */
   start(): void {
-    this.#running ??= this.#run().catch((error) => {
+    // Only an `onError` that throws ends it: there is nobody left to tell but `/healthz`.
+    this.#running ??= this.#run().catch(() => {
       this.#died = true;
-      this.#options.onError(error);
     });
   }
 

@@ -17,6 +17,8 @@ export interface FeedCounts {
   refused: Record<RefusalReason, number>;
   /** When the last certificate update arrived, epoch milliseconds; 0 before the first. */
   lastCertificateUpdateMs: number;
+  /** Entries that never arrived, by log. */
+  lostEntries: readonly { log: string; count: number }[];
 }
 
 export type Metrics = ReturnType<typeof createMetrics>;
@@ -33,6 +35,7 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
     messages: { certificate_update: 0, heartbeat: 0, dns_entries: 0, other: 0 },
     refused: { too_large: 0, not_json: 0, not_an_object: 0, no_certificate: 0 },
     lastCertificateUpdateMs: 0,
+    lostEntries: [],
   };
   const counter = <L extends string>(
     name: string,
@@ -60,6 +63,16 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
     collect() {
       this.reset();
       for (const reason of refusalReasons) this.inc({ reason }, feedCounts.refused[reason]);
+    },
+  });
+  new Counter({
+    name: `${prefix}ct_gap_entries_total`,
+    help: "Entries that a log has and no feed delivered, by log.",
+    labelNames: ["log"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { log, count } of feedCounts.lostEntries) this.inc({ log }, count);
     },
   });
   new Gauge({

@@ -6,9 +6,11 @@ import { Recorder } from "./alerts/record.ts";
 import { WebhookSender } from "./alerts/webhook.ts";
 import { type Config, maskUrl } from "./config.ts";
 import { errorKind, errorMessage } from "./db/errors.ts";
+import { inventoryGaps } from "./db/inventory-gaps.ts";
 import { observeDatabase } from "./db/observe.ts";
 import { DatabaseUnusableError, openDatabase, waitUntilUsable } from "./db/open.ts";
 import { FeedClient } from "./feed/client.ts";
+import { createGapReporter } from "./feed/gap-reporter.ts";
 import { type Health, startApi } from "./http.ts";
 import { type Logger, RateLimitedLog } from "./log.ts";
 import type { Loop } from "./loop.ts";
@@ -41,6 +43,7 @@ export interface Service {
 }
 
 const databasePatienceMs = 60_000;
+const startDeadlineMs = 10_000;
 /** For matched certificates to be committed, and then for running attempts to end. */
 const stopPatienceMs = 10_000;
 
@@ -53,7 +56,9 @@ const stopPatienceMs = 10_000;
 export async function startService(config: Config, log: Logger, signal: AbortSignal): Promise<Service> {
   const releasers: (() => Promise<unknown>)[] = [];
   const releaseAll = async () => {
-    for (const release of releasers.splice(0).reverse()) await release();
+    for (const release of releasers.splice(0).reverse()) {
+      await release().catch((error) => log.error({ error: errorMessage(error) }, "could not be closed"));
+    }
   };
   try {
     return await wire(config, log, signal, (release) => releasers.push(release), releaseAll);
@@ -78,6 +83,7 @@ async function wire(
     stop.abort();
   });
   onRelease(database.close);
+  for (const warning of database.warnings) log.warn(`POSTGRES_DSN: ${warning}`);
   await waitUntilUsable(database.db, { patienceMs: databasePatienceMs, log, signal });
   const { db, health: databaseHealth } = observeDatabase(database.db, metrics);
 
@@ -137,11 +143,13 @@ async function wire(
     );
   });
   add(refresh.loop);
+  for (const gap of await inventoryGaps(db, startDeadlineMs)) log.warn(gap);
   const watcher = new Watcher({
     ...shared,
     watchList: () => refresh.current,
     onMatch: (update, match) => recorder.add(update, match),
   });
+  add(createGapReporter({ ...shared, gaps: watcher.gaps }));
   const isConnected = () => feeds.some((feed) => feed.state === "open");
   const feeds = config.certstreamUrls.map(
     (url) =>
@@ -208,9 +216,13 @@ async function wire(
     if (failure === null) log.info("stopping: reading no more, writing down what was matched");
     else log.fatal({ error: errorMessage(failure) }, "certwatch cannot go on");
     await Promise.all(feeds.map((feed) => feed.stop()));
-    const lost = await recorder.drain(stopPatienceMs);
-    await classifier.loop.stop();
-    await deliverer?.stop(stopPatienceMs);
+    // Side by side: whoever sends the signal often waits for no more than ten seconds.
+    const [lost] = await Promise.all([
+      recorder.drain(stopPatienceMs),
+      classifier.loop.stop(),
+      // While the database is away, running attempts cannot be given back: they are due when their lease is over.
+      deliverer?.stop(stopPatienceMs).catch(onError("giving running attempts back")),
+    ]);
     await releaseAll();
     log.info({ certificates_not_written: lost }, "stopped");
     return lost > 0 || failure !== null ? 1 : 0;

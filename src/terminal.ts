@@ -3,16 +3,16 @@ const unprintable = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu;
 
 /** Text from certificates, servers or file names as it may be shown: what a terminal would act on becomes `\u001b`. */
 export function printable(text: string): string {
-  return text.replace(unprintable, escape);
+  return text.replace(unprintable, escaped);
 }
 
 /** One line of JSON that no terminal acts on: JSON itself leaves C1 controls and bidi marks as they are. */
 export function jsonLine(value: unknown): string {
-  return JSON.stringify(value).replace(unprintable, escape);
+  return JSON.stringify(value).replace(unprintable, escaped);
 }
 
 /** Beyond U+FFFF as two `\u` escapes, which JSON takes as well. */
-function escape(character: string): string {
+function escaped(character: string): string {
   return Array.from({ length: character.length }, (_, i) => {
     return `\\u${character.charCodeAt(i).toString(16).padStart(4, "0")}`;
   }).join("");
@@ -45,7 +45,8 @@ export function formatTable(
   const last = columns.length - 1;
   const before = widths.slice(0, last).reduce((sum, width) => sum + width + gap.length, 0);
   widths[last] = Math.max(lineWidth - before, minLastWidth);
-  const line = (row: string[]) => row.map((cell, i) => pad(cut(cell, widths[i]!), i === last ? 0 : widths[i]!));
+  const line = (row: string[]) =>
+    row.map((cell, i) => pad(cut(cell, widths[i]!), i === last ? 0 : widths[i]!));
   return table.map((row) => line(row).join(gap).trimEnd()).join("\n");
 }
 
@@ -67,7 +68,9 @@ function length(text: string): number {
 /** Epoch seconds as `2026-01-31 12:00`, UTC; the number where it is no time that a calendar has. */
 export function formatTime(epochSeconds: number): string {
   const date = new Date(epochSeconds * 1000);
-  return Number.isNaN(date.getTime()) ? String(epochSeconds) : date.toISOString().slice(0, -8).replace("T", " ");
+  return Number.isNaN(date.getTime())
+    ? String(epochSeconds)
+    : date.toISOString().slice(0, -8).replace("T", " ");
 }
 
 /** `1 certificate`, `2 certificates`. */

@@ -103,7 +103,7 @@ export class Classifier {
     for (const certificate of certificates) {
       const match = matches.get(certificate.id)!;
       if (onlyKnown && match.basis === "none") continue;
-      const claims = [certificate.issuanceId, match.excusedBy].filter((claim) => claim !== null);
+      const claims = [certificate.issuanceId, match.inventoryRow].filter((claim) => claim !== null);
       if (claims.some((claim) => claimed.has(claim))) {
         later.push(certificate);
         continue;

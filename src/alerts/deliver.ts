@@ -72,11 +72,18 @@ export class Deliverer {
     }
     await this.settling.stop();
     this.#abortAttempts.abort();
-    // Aborted attempts have no known outcome and do not count: the events are due again at once. Outcomes that could
-    // not be committed are not given back: those events wait for the end of their lease, as after a crash.
-    const unfinished = [...this.#attempts.values()]
-      .filter(({ outcome }) => outcome === null)
-      .map((a) => a.delivery);
+    try {
+      await this.#settle();
+      await this.#release();
+    } catch (error) {
+      // The database is away: those events wait for the end of their lease, as after a crash.
+      this.#options.onError(error);
+    }
+  }
+
+  async #release(): Promise<void> {
+    // Aborted attempts have no known outcome and do not count: the events are due again at once.
+    const unfinished = [...this.#attempts.values()].map(({ delivery }) => delivery);
     this.#attempts.clear();
     if (unfinished.length > 0) await releaseDeliveries(this.#options.db, unfinished, deadlineMs);
   }
@@ -102,6 +109,8 @@ export class Deliverer {
     const leaseSeconds = timeoutSeconds + leaseMarginSeconds;
     const claimed = await claimDeliveries<RecordedPayload>(db, { severity, limit, leaseSeconds, deadlineMs });
     for (const delivery of claimed) {
+      // Its lease ended before its success could be written down; that counts whoever holds it.
+      if (this.#attempts.get(delivery.id)?.outcome?.delivered) continue;
       const attempt: Attempt = { delivery, outcome: null };
       this.#attempts.set(delivery.id, attempt);
       void this.#post(attempt);
@@ -144,8 +153,10 @@ export class Deliverer {
       ended.map(({ outcome }) => outcome!),
       deadlineMs,
     );
-    for (const { delivery, outcome } of ended) {
-      this.#attempts.delete(delivery.id);
+    for (const attempt of ended) {
+      const { delivery, outcome } = attempt;
+      // It may have been claimed again meanwhile, if its lease had ended.
+      if (this.#attempts.get(delivery.id) === attempt) this.#attempts.delete(delivery.id);
       this.#report(delivery, outcome!);
     }
     this.claiming.wake();

@@ -14,6 +14,8 @@ import { type RecordedPayload, toRecordedPayload } from "./payload.ts";
 const maxWaiting = 100_000;
 const maxWaitingBytes = 256 * 1024 * 1024;
 const batchSize = 500;
+/** Of one statement, so that it ends within its deadline; a certificate that is larger goes alone. */
+const maxBatchBytes = 8 * 1024 * 1024;
 const rememberedCertificates = 2048;
 const deadlineMs = 15_000;
 
@@ -88,14 +90,15 @@ export class Recorder {
   }
 
   /**
-   * Ends the loop, then commits what still waits, for at most `timeoutMs`. What cannot be written by then is logged
+   * Ends the loop, then commits what still waits, for at most `timeoutMs` in all, or until the batch that is being
+   * recorded has come to its own deadline. What cannot be written by then is logged
    * whole.
    *
    * @returns how many certificates were lost to the database.
    */
   async drain(timeoutMs: number): Promise<number> {
-    await this.loop.stop();
     const endMs = performance.now() + timeoutMs;
+    await this.loop.stop();
     while (this.#waiting.size > 0 && performance.now() < endMs) {
       try {
         await this.#recordBatch(Math.min(deadlineMs, endMs - performance.now()));
@@ -112,10 +115,7 @@ export class Recorder {
   }
 
   async #recordBatch(queryDeadlineMs = deadlineMs): Promise<number> {
-    const rows: MatchedRow[] = [];
-    for (const { row } of this.#waiting.values()) {
-      if (rows.push(row) === batchSize) break;
-    }
+    const rows = this.#nextBatch();
     if (rows.length === 0) return Number.POSITIVE_INFINITY;
     try {
       await this.#record(rows, queryDeadlineMs);
@@ -124,6 +124,17 @@ export class Recorder {
       await this.#recordOneByOne(rows, queryDeadlineMs);
     }
     return this.#waiting.size > 0 ? 0 : Number.POSITIVE_INFINITY;
+  }
+
+  #nextBatch(): MatchedRow[] {
+    const rows: MatchedRow[] = [];
+    let batchBytes = 0;
+    for (const { row, bytes } of this.#waiting.values()) {
+      batchBytes += bytes;
+      if (rows.length === batchSize || (rows.length > 0 && batchBytes > maxBatchBytes)) break;
+      rows.push(row);
+    }
+    return rows;
   }
 
   /** One bad row never takes its neighbours along. */
@@ -206,9 +217,13 @@ function stripped(row: MatchedRow, reason: string): MatchedRow {
   return { ...row, sans, issuer: null, payload, last_error: `stored with its names only: ${reason}` };
 }
 
-/** An upper estimate that costs nothing: UTF-16 strings, twice (column and payload), and the objects around them. */
+/**
+ * An upper estimate that costs nothing: two bytes a character, and what V8 needs around them. Measured on Node.js 20, a
+ * certificate with one name takes 1.3 kB, with a hundred 7.8 kB.
+ */
 function approximateBytes(row: MatchedRow): number {
-  let characters = 2_000;
-  for (const name of row.sans) characters += name.length + 16;
-  return characters * 4;
+  let bytes = 1_200 + 2 * (row.issuer?.length ?? 0);
+  for (const name of row.sans) bytes += 2 * name.length + 64;
+  for (const value of Object.values(row.payload)) bytes += typeof value === "string" ? 2 * value.length : 0;
+  return bytes;
 }

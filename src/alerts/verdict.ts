@@ -8,14 +8,14 @@ export function verdictOf(
   match: InventoryMatch,
   precertMatch: "serial" | "tbs",
 ): Verdict {
-  const { basis, excusedBy } = match;
+  const { basis, inventoryRow } = match;
   const isKnown = basis !== "none";
   const reason = isKnown ? knownReasons[basis](certificate) : unknownReason(certificate, match, precertMatch);
   return {
     id: certificate.id,
     severity: isKnown ? "info" : "suspicious",
     match_basis: basis,
-    excused_by: excusedBy,
+    inventory_row: inventoryRow,
     reason,
     reason_after_other: isKnown
       ? `All-clear: another certificate of this issuance was reported as suspicious, this one is recognised. ${reason}`

@@ -1,8 +1,41 @@
-import { readConfig } from "../config.ts";
-import { migrateDatabase } from "../db/open.ts";
+import { applySchema } from "../db/apply-schema.ts";
+import { planInventoryMigration } from "../db/plan-inventory-migration.ts";
+import type { Queryable } from "../db/pool.ts";
+import { RefusedError } from "./errors.ts";
+import { commandDeadlineMs, type DatabaseFlags, withDatabase } from "./with-database.ts";
 
-/** Applies schema.sql to the configured database. */
-export async function migrate(options: { embedded: boolean }): Promise<void> {
-  const description = await migrateDatabase(readConfig(process.env, options));
-  console.log(`The schema is up to date: ${description}`);
+const schemaDeadlineMs = 120_000;
+/** An index on a table of many millions of rows, that waits for every old transaction. */
+const buildDeadlineMs = 86_400_000;
+
+/** Applies schema.sql to the configured database; with `inventory`, mends an existing `public.certs` instead. */
+export async function migrate(options: DatabaseFlags & { inventory: boolean }): Promise<void> {
+  await withDatabase({ ...options, mayCreate: true }, async (db, description) => {
+    if (options.inventory) {
+      await migrateInventory(db, console.log);
+    } else {
+      await applySchema(db, schemaDeadlineMs);
+      console.log(`The schema is up to date: ${description}`);
+    }
+  });
+}
+
+/**
+ * Adds to an existing table `public.certs` what precertificates are looked up by. Can be interrupted and repeated.
+ *
+ * @param say told what is done, a line for each step.
+ * @throws RefusedError where `public.certs` is no plain table.
+ */
+export async function migrateInventory(db: Queryable, say: (line: string) => void): Promise<void> {
+  const plan = await planInventoryMigration(db, commandDeadlineMs);
+  if ("problem" in plan) throw new RefusedError(plan.problem);
+  for (const { description, text } of plan.steps) {
+    say(`public.certs: ${description}`);
+    await db.execute({ name: description, text }, buildDeadlineMs);
+  }
+  say(
+    plan.steps.length === 0
+      ? "public.certs has the column tbs_sha256 and both indexes already."
+      : 'public.certs is complete. Rows of before have no TBS hash: "certwatch inventory add" fills it in from their certificates.',
+  );
 }

@@ -8,7 +8,11 @@ export class SchemaError extends Error {
 /** What the service needs, and the least it needs to be allowed. */
 const needed = [
   { table: "public.intent_current", privileges: ["SELECT"], columns: ["fqdn"] },
-  { table: "public.certs", privileges: ["SELECT"], columns: ["fingerprint_sha1"] },
+  {
+    table: "public.certs",
+    privileges: ["SELECT"],
+    columns: ["fingerprint_sha1", "serial", "sans", "not_before", "not_after"],
+  },
   {
     table: "public.alerts",
     privileges: ["SELECT", "INSERT", "UPDATE", "DELETE"],
@@ -17,6 +21,9 @@ const needed = [
       "certificate_key",
       "event_number",
       "merged_keys",
+      "excused_by",
+      "tbs_sha256",
+      "match_basis",
       "payload",
       "next_attempt_at",
       "given_up_at",

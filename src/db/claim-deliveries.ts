@@ -3,7 +3,7 @@ import type { Database } from "./pool.ts";
 /** An event to deliver, held by this process until its lease ends. */
 export interface Delivery<Payload> {
   id: number;
-  /** Names this claim: the end of the lease, as the database writes it. */
+  /** Names this claim: the end of the lease, in ISO 8601 whatever the server's DateStyle. */
   lease: string;
   /** Attempts made before this one. */
   attempts: number;
@@ -11,13 +11,13 @@ export interface Delivery<Payload> {
   issuanceId: string;
   matchBasis: string;
   reason: string;
-
   /** As it was recorded. */
   payload: Payload;
 }
 
 /**
  * Claims up to `limit` due events of one severity, the longest due first, for `leaseSeconds` by the database's clock.
+ * A row that certwatch did not record is never among them, whatever somebody wrote into it.
  * No two replicas get the same event. A crash after it leaves the event leased: when the lease is over it is due again,
  * for any replica, and the expired claim is counted.
  */
@@ -30,14 +30,15 @@ export async function claimDeliveries<Payload>(
       text: `
         WITH due AS (
           SELECT id FROM public.alerts
-          WHERE severity = $1 AND next_attempt_at <= now() AND (lease_until IS NULL OR lease_until <= now())
+          WHERE severity = $1 AND next_attempt_at <= now() AND recorded_at IS NOT NULL
+            AND (lease_until IS NULL OR lease_until <= now())
           ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED
         )
         UPDATE public.alerts a
         SET lease_until = clock_timestamp() + $3::float8 * interval '1 second',
             expired_claims = a.expired_claims + (a.lease_until IS NOT NULL)::int
         FROM due WHERE a.id = due.id
-        RETURNING a.id, a.lease_until::text AS lease, a.attempts, a.severity, a.issuance_id AS "issuanceId",
+        RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts, a.severity, a.issuance_id AS "issuanceId",
                   a.match_basis AS "matchBasis", a.reason, a.payload`,
       values: [options.severity, options.limit, options.leaseSeconds],
     },
@@ -58,7 +59,8 @@ export async function millisecondsToNextDelivery(
     {
       text: `SELECT (EXTRACT(EPOCH FROM min(GREATEST(next_attempt_at, lease_until)) - clock_timestamp()) * 1000)::float8
                     AS ms
-             FROM public.alerts WHERE next_attempt_at IS NOT NULL AND severity = ANY ($1::text[])`,
+             FROM public.alerts
+             WHERE next_attempt_at IS NOT NULL AND recorded_at IS NOT NULL AND severity = ANY ($1::text[])`,
       values: [severities],
     },
     deadlineMs,

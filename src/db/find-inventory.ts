@@ -10,7 +10,7 @@ export interface SerialRow {
   notAfter: number;
   /** `null` also where the table has no such column. */
   tbsSha256: string | null;
-  /** The issuances that this row has recognised already. */
+  /** The issuances that this row has recognised already, on any evidence. */
   recognised: { issuanceId: string; tbsSha256: string | null }[];
 }
 
@@ -50,17 +50,25 @@ export async function findByFingerprint(
   return new Set(rows.map((row) => row.fingerprint));
 }
 
-/** Which of these TBS hashes (lower-case hex) are in the inventory. The table must have the column. */
-export async function findByTbs(db: Queryable, hashes: string[], deadlineMs: number): Promise<Set<string>> {
-  if (hashes.length === 0) return new Set();
-  const rows = await db.query<{ tbsSha256: string }>(
+/**
+ * Which of these TBS hashes (lower-case hex) are in the inventory, each with the fingerprint of its row. The table must
+ * have the column.
+ */
+export async function findByTbs(
+  db: Queryable,
+  hashes: string[],
+  deadlineMs: number,
+): Promise<Map<string, string>> {
+  if (hashes.length === 0) return new Map();
+  const rows = await db.query<{ tbsSha256: string; fingerprint: string }>(
     {
-      text: `SELECT certs.tbs_sha256 AS "tbsSha256" FROM public.certs WHERE certs.tbs_sha256 = ANY ($1::text[])`,
+      text: `SELECT certs.tbs_sha256 AS "tbsSha256", certs.fingerprint_sha1 AS fingerprint
+             FROM public.certs WHERE certs.tbs_sha256 = ANY ($1::text[])`,
       values: [hashes],
     },
     deadlineMs,
   );
-  return new Set(rows.map((row) => row.tbsSha256));
+  return new Map(rows.map((row) => [row.tbsSha256, row.fingerprint]));
 }
 
 /** Inventory rows with these serial numbers (in normal form) and validities, by serial number. */
@@ -75,7 +83,7 @@ export async function findBySerial(
     {
       text: `
         SELECT q.serial AS question, certs.fingerprint_sha1 AS fingerprint, certs.sans,
-               certs.not_before AS "notBefore", certs.not_after AS "notAfter",
+               certs.not_before::bigint AS "notBefore", certs.not_after::bigint AS "notAfter",
                ${options.hasTbsColumn ? "certs.tbs_sha256" : "NULL::text"} AS "tbsSha256",
                COALESCE((SELECT json_agg(json_build_object('issuanceId', issuance_id, 'tbsSha256', tbs_sha256))
                          FROM (SELECT issuance_id, tbs_sha256 FROM public.alerts

@@ -5,8 +5,8 @@ export interface Verdict {
   id: number;
   severity: "info" | "suspicious";
   match_basis: string;
-  /** The inventory row that recognised it by serial number; a row recognises one issuance. */
-  excused_by: string | null;
+  /** The inventory row (`fingerprint_sha1`) that it was recognised by; it excuses no other issuance by serial number. */
+  inventory_row: string | null;
   reason: string;
   /** The reason where the issuance has an event of the other severity already. */
   reason_after_other: string;
@@ -58,6 +58,10 @@ const statement = `
   WITH judged AS (
     SELECT v.*, pending.issuance_id, pending.certificate_key, pending.tbs_sha256, pending.matched,
            pending.payload, pending.issuer,
+      -- On stronger evidence than the serial number nothing is denied to a certificate, whoever used the row before.
+      CASE WHEN v.match_basis = 'serial'
+             OR NOT EXISTS (SELECT FROM public.alerts holder WHERE holder.excused_by = v.inventory_row)
+           THEN v.inventory_row END AS excused_by,
       (SELECT event.id FROM public.alerts event
        WHERE event.issuance_id = pending.issuance_id AND event.severity = v.severity
          AND ${sameCertificateBody("event", "pending")}
@@ -66,16 +70,17 @@ const statement = `
        WHERE event.issuance_id = pending.issuance_id AND event.severity = v.severity) AS event_number,
       CASE WHEN EXISTS (SELECT FROM public.alerts event
                         WHERE event.issuance_id = pending.issuance_id AND event.event_number IS NOT NULL
-                          AND event.severity <> v.severity)
+                          AND event.severity <> v.severity AND ${sameCertificateBody("event", "pending")})
            THEN v.reason_after_other ELSE v.reason END AS final_reason
     FROM json_to_recordset($1::json)
-           AS v(id bigint, severity text, match_basis text, excused_by text, reason text, reason_after_other text)
+           AS v(id bigint, severity text, match_basis text, inventory_row text, reason text, reason_after_other text)
     JOIN public.alerts pending ON pending.id = v.id AND pending.severity = 'pending'
   ), events AS (
     UPDATE public.alerts a
-    SET severity = j.severity, match_basis = j.match_basis, excused_by = j.excused_by, reason = j.final_reason, event_number = j.event_number,
-        judge_at = NULL,
-        next_attempt_at = CASE WHEN $2::boolean OR a.next_attempt_at IS NOT NULL THEN now() END
+    SET severity = j.severity, match_basis = j.match_basis, excused_by = j.excused_by, reason = j.final_reason,
+        event_number = j.event_number, judge_at = NULL,
+        next_attempt_at = CASE WHEN a.next_attempt_at IS NOT NULL
+                                 OR $2::boolean AND a.recorded_at > now() - interval '1 hour' THEN now() END
     FROM judged j
     WHERE a.id = j.id AND a.severity = 'pending' AND j.merge_into IS NULL
     RETURNING a.id

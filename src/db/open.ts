@@ -17,6 +17,8 @@ export interface OpenDatabase {
   db: Database;
   /** Where it is, as it may be logged. */
   description: string;
+  /** What of the DSN was passed over. */
+  warnings: string[];
   close(): Promise<void>;
 }
 
@@ -34,7 +36,12 @@ export async function openDatabase(config: Config, onFailure: (error: Error) => 
     const dsn = parseDsn(config.postgresDsn);
     const db = openPool(dsn);
     const hosts = dsn.hosts.map(({ host, port }) => `${host}:${port}`).join(",");
-    return { db, description: `postgres ${hosts}/${dsn.database ?? ""}`, close: () => db.end() };
+    return {
+      db,
+      description: `postgres ${hosts}/${dsn.database ?? ""}`,
+      warnings: dsn.warnings,
+      close: () => db.end(),
+    };
   }
   const embedded = await openEmbedded({ dataDir: config.dataDir, onFailure });
   const db = openPool(parseDsn(embedded.dsn));
@@ -48,27 +55,7 @@ export async function openDatabase(config: Config, onFailure: (error: Error) => 
     await close();
     throw error;
   }
-  return { db, description: `embedded in ${config.dataDir}`, close };
-}
-
-/**
- * Applies schema.sql to the configured database.
- *
- * @returns where the database is, as it may be logged.
- * @throws DatabaseUnusableError
- */
-export async function migrateDatabase(config: Config): Promise<string> {
-  const database = await openDatabase(config, () => {});
-  try {
-    if (!config.embedded) await applySchema(database.db, schemaDeadlineMs);
-    return database.description;
-  } catch (error) {
-    throw new DatabaseUnusableError(
-      `the schema could not be applied to ${database.description}: ${errorMessage(error)}`,
-    );
-  } finally {
-    await database.close();
-  }
+  return { db, description: `embedded in ${config.dataDir}`, warnings: [], close };
 }
 
 /**

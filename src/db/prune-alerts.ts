@@ -2,9 +2,9 @@ import type { Database } from "./pool.ts";
 
 /**
  * Deletes up to `limit` rows that are older than the retention and have no work left. The later of the feed's time and
- * the time of recording counts, so that a feed with a wrong clock never prunes a fresh row. A row that says which
- * inventory row excused its issuance stays for the retention from the certificate's `not_before` on: until then a second
- * issuance could claim the same excuse.
+ * the time of recording counts, so that a feed with a wrong clock never prunes a fresh row. An event that an inventory
+ * row excused by serial number stays until the retention has passed since the certificate's `not_after`: as long as a
+ * second issuance with the same validity would be of use to somebody, it finds the excuse taken.
  *
  * @returns how many went, and how many of those were never delivered.
  */
@@ -21,7 +21,8 @@ export async function pruneAlerts(
             WHERE seen_at < EXTRACT(EPOCH FROM now()) - $1::float8
               AND (recorded_at IS NULL OR recorded_at < now() - $1::float8 * interval '1 second')
               AND next_attempt_at IS NULL AND severity <> 'pending'
-              AND (excused_by IS NULL OR (payload ->> 'not_before')::float8 < EXTRACT(EPOCH FROM now()) - $1::float8)
+              AND NOT (match_basis = 'serial' AND excused_by IS NOT NULL
+                       AND (payload ->> 'not_after')::float8 >= EXTRACT(EPOCH FROM now()) - $1::float8)
             ORDER BY seen_at LIMIT $2 FOR UPDATE SKIP LOCKED)
           RETURNING delivered
         )

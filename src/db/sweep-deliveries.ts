@@ -3,6 +3,9 @@ import type { Database } from "./pool.ts";
 /** After so many claims that ended without an outcome, an event is given up: something kills whoever sends it. */
 export const maxExpiredClaims = 20;
 
+/** The next claim counts the one that expired last; here nobody claims any more. */
+const expiredClaims = `(expired_claims + (lease_until IS NOT NULL)::int)`;
+
 /** Gives up events whose claims keep expiring. Returns their ids. Safe to run twice. */
 export async function giveUpExpired(db: Database, deadlineMs: number): Promise<number[]> {
   const rows = await db.query<{ id: number }>(
@@ -10,8 +13,9 @@ export async function giveUpExpired(db: Database, deadlineMs: number): Promise<n
       text: `
         UPDATE public.alerts
         SET given_up_at = now(), next_attempt_at = NULL, lease_until = NULL,
-            last_error = 'claimed ' || expired_claims || ' times without an outcome: the process ended or stalled each time'
-        WHERE next_attempt_at IS NOT NULL AND severity <> 'pending' AND expired_claims >= $1
+            expired_claims = ${expiredClaims},
+            last_error = 'claimed ' || ${expiredClaims} || ' times without an outcome: the process ended or stalled each time'
+        WHERE next_attempt_at IS NOT NULL AND severity <> 'pending' AND ${expiredClaims} >= $1
           AND (lease_until IS NULL OR lease_until <= now())
         RETURNING id`,
       values: [maxExpiredClaims],

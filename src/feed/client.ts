@@ -1,9 +1,11 @@
+import type { TcpNetConnectOpts } from "node:net";
 import WebSocket from "ws";
 import { maskUrl } from "../config.ts";
 import { type Logger, RateLimitedLog } from "../log.ts";
 import { interruptibleSleep } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import { retryAfterSeconds } from "../retry-after.ts";
+import { FrameReader } from "./frame-reader.ts";
 
 const defaultPingIntervalMs = 20_000;
 const handshakeTimeoutMs = 10_000;
@@ -23,7 +25,10 @@ export interface FeedClientOptions {
   idleTimeoutSeconds: number;
   /** Default: 20 s. */
   pingIntervalMs?: number;
-  /** Gets every message as received, text or binary. Must not throw, and nothing waits for it. */
+  /**
+   * Gets every message as received, text or binary, in memory that is used again when it returns. Must not throw, and
+   * nothing waits for it.
+   */
   onMessage: (message: Buffer) => void;
   onStateChange: () => void;
   log: Logger;
@@ -55,6 +60,7 @@ export class FeedClient {
   #hasDelivered = false;
   /** Set by each message, cleared by each check: the path that reads the socket sets no timers. */
   #receivedSinceCheck = false;
+  #isStopping = false;
 
   constructor(options: FeedClientOptions) {
     this.#options = options;
@@ -71,6 +77,7 @@ export class FeedClient {
 
   /** Stops reading at once and closes the connection. */
   async stop(): Promise<void> {
+    this.#isStopping = true;
     this.#stop.abort();
     await this.#running;
     this.#enter("stopped");
@@ -95,6 +102,9 @@ export class FeedClient {
   /** Resolves when the connection is over; never rejects. */
   #serveOneConnection(): Promise<Ending> {
     const { url, userAgent, maxMessageBytes, metrics, log } = this.#options;
+    const frames = new FrameReader({ maxMessageBytes, onMessage: (message) => this.#receive(message) });
+    const createConnection = (options: object) =>
+      frames.connect(options as TcpNetConnectOpts, url.startsWith("wss:"));
     const socket = new WebSocket(url, {
       perMessageDeflate: false,
       maxPayload: maxMessageBytes,
@@ -102,6 +112,7 @@ export class FeedClient {
       // Invalid UTF-8 must not cost the connection: what is parsed is decoded with replacement characters.
       skipUTF8Validation: true,
       headers: { "User-Agent": userAgent },
+      createConnection: createConnection as NonNullable<WebSocket.ClientOptions["createConnection"]>,
     });
     let openedMs: number | null = null;
     let failure: string | null = null;
@@ -119,12 +130,10 @@ export class FeedClient {
       openedMs = performance.now();
       this.#enter("open");
       log.info({ feed: this.name }, "connected to the feed");
+      frames.open();
     });
-    socket.on("message", (message) => {
-      if (this.#stop.signal.aborted) return;
-      this.#receivedSinceCheck = true;
-      this.#options.onMessage(message as Buffer);
-    });
+    // Those that the frame reader leaves to `ws`: fragmented or very long.
+    socket.on("message", (message) => this.#receive(message as Buffer));
     socket.on("unexpected-response", (request, response) => {
       failure = `the server refused with HTTP ${response.statusCode}`;
       retryAfterMs = retryAfterSeconds(response.headers["retry-after"], maxRetryAfterSeconds) * 1000;
@@ -151,6 +160,12 @@ export class FeedClient {
         });
       });
     });
+  }
+
+  #receive(message: Buffer): void {
+    if (this.#isStopping) return;
+    this.#receivedSinceCheck = true;
+    this.#options.onMessage(message);
   }
 
   /**

@@ -5,16 +5,16 @@ import { randomBytes } from "node:crypto";
  * drawn once per process: nobody outside can prepare names that collide. It lives in feed/ because the prefilter,
  * which may not look at watchlist/, has to probe what the watch list stores.
  */
-export const HASH_START: number = randomBytes(4).readInt32LE();
+export const hashStart: number = randomBytes(4).readInt32LE();
 
 /** `.`, the only byte at which a suffix of a name begins. */
-export const DOT = 0x2e;
+export const dot = 0x2e;
 
 /**
  * The hash's code of each byte; upper case has the code of lower case. Zero: the byte is not one of
  * `a-z A-Z 0-9 _ . * -`, of which alone the hash is defined.
  */
-export const NAME_CODES: Int32Array = keyedCodes();
+export const nameCodes: Int32Array = keyedCodes();
 
 function keyedCodes(): Int32Array {
   const codes = new Int32Array(256);
@@ -35,11 +35,21 @@ export function hashStep(hash: number, code: number): number {
 }
 
 /**
- * The watch list's names as hashes, open addressing with linear probing: every entry `e`, and `*.p` for every parent `p`
- * of an entry. A name is covered only if it, or what follows one of its dots, is in the set; every name in the set has
- * two labels or more.
+ * The watch list's names as hashes: every entry `e`, and `*.p` for every parent `p` of an entry. A name is covered only
+ * if it, or what follows one of its dots, is in the set; every name in the set has two labels or more.
  */
-export interface NameTable {
+export interface NameTable extends HashTable {
+  /**
+   * One bit for the last two labels of every name in the set, at the bit that `endBit` gives: small enough to stay in
+   * the processor's cache where the table is not, and nearly every name of the feed ends here.
+   */
+  readonly endBits: Uint32Array;
+  /** `endBit` shifts hashes by so much. */
+  readonly endShift: number;
+}
+
+/** Open addressing with linear probing. */
+interface HashTable {
   /** Hashes as `slotHash` gives them, each at or after slot `hash & mask`; 0 is an empty slot, and there is one. */
   readonly hashes: Int32Array;
   /** Number of slots (a power of two) less one. */
@@ -52,7 +62,7 @@ export function slotHash(hash: number): number {
 }
 
 /** Whether the set may hold a name of this hash: never false where it does. */
-export function tableHas(table: NameTable, hash: number): boolean {
+export function tableHas(table: HashTable, hash: number): boolean {
   const { hashes, mask } = table;
   const wanted = slotHash(hash);
   for (let slot = wanted & mask; ; slot = (slot + 1) & mask) {
@@ -60,4 +70,30 @@ export function tableHas(table: NameTable, hash: number): boolean {
     if (stored === wanted) return true;
     if (stored === 0) return false;
   }
+}
+
+/** Whether a name in the set may end in the two labels of this hash: never false where one does. */
+export function mayEndIn({ endBits, endShift }: NameTable, hash: number): boolean {
+  const bit = hash >>> endShift;
+  return ((endBits[bit >>> 5]! >>> (bit & 31)) & 1) !== 0;
+}
+
+/** Enters the last two labels of a name of the set. */
+export function addEnd({ endBits, endShift }: NameTable, hash: number): void {
+  const bit = hash >>> endShift;
+  endBits[bit >>> 5]! |= 1 << (bit & 31);
+}
+
+const bitsPerName = 16;
+
+/** An empty table for so many names. */
+export function createNameTable(names: number): NameTable {
+  const slots = 2 ** Math.ceil(Math.log2(1.5 * names + 1));
+  const endBitsLog2 = Math.min(Math.max(Math.ceil(Math.log2(bitsPerName * names + 1)), 10), 32);
+  return {
+    hashes: new Int32Array(slots),
+    mask: slots - 1,
+    endBits: new Uint32Array(2 ** (endBitsLog2 - 5)),
+    endShift: 32 - endBitsLog2,
+  };
 }

@@ -25,8 +25,10 @@ export interface CertificateFile {
   problems: string[];
 }
 
-const pemBlock = /-----BEGIN ([A-Z0-9 ]{1,40})-----[^]*?-----END \1-----/g;
-const pemCertificateLabels = new Set(["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"]);
+/** A block with its label; one that another block begins in is cut off and does not count. */
+const pemBlock = /-----BEGIN ([A-Z0-9 ]{1,40})-----(?:(?!-----BEGIN )[\s\S])*?-----END \1-----/g;
+const pemCertificateLabel = /^(X509 |TRUSTED )?CERTIFICATE$/;
+const pemCertificateBegin = /-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----/g;
 const derSequenceTag = 0x30;
 
 /**
@@ -40,17 +42,14 @@ export function readCertificateFile(bytes: Buffer): CertificateFile {
     if (bytes[0] === derSequenceTag) readOne(file, bytes, "DER");
     return file;
   }
-  let number = 0;
-  let end = 0;
-  for (const block of text.matchAll(pemBlock)) {
-    end = block.index + block[0].length;
-    if (!pemCertificateLabels.has(block[1]!)) continue;
-    number += 1;
-    readOne(file, block[0], `PEM certificate ${number}`);
+  let complete = 0;
+  for (const [block, label] of text.matchAll(pemBlock)) {
+    if (!pemCertificateLabel.test(label!)) continue;
+    complete += 1;
+    readOne(file, block, `PEM certificate ${complete}`);
   }
-  if (/-----BEGIN [A-Z0-9 ]*CERTIFICATE-----/.test(text.slice(end))) {
-    file.problems.push("ends in the middle of a PEM certificate");
-  }
+  const begun = text.match(pemCertificateBegin)?.length ?? 0;
+  if (begun > complete) file.problems.push("a PEM certificate is cut off");
   return file;
 }
 
@@ -64,7 +63,7 @@ function readOne(file: CertificateFile, encoded: string | Buffer, what: string):
   }
   const read = toInventory(certificate);
   if (isAuthority(certificate, read)) {
-    file.skipped.push(`${what}: a CA certificate (${certificate.subject.replaceAll("\n", ", ")})`);
+    file.skipped.push(`${what}: a CA certificate (${subjectOf(certificate).replaceAll("\n", ", ")})`);
   } else if (!Number.isSafeInteger(read.not_before) || !Number.isSafeInteger(read.not_after)) {
     file.problems.push(`${what}: its validity cannot be read`);
   } else {
@@ -89,8 +88,13 @@ function toInventory(certificate: X509Certificate): InventoryCertificate {
  */
 function isAuthority(certificate: X509Certificate, { sans }: InventoryCertificate): boolean {
   if (!certificate.ca || sans.length > 0) return false;
-  const commonName = /^CN=(.*)$/m.exec(certificate.subject)?.[1] ?? "";
+  const commonName = /^CN=(.*)$/m.exec(subjectOf(certificate))?.[1] ?? "";
   return !("entry" in parseWatchEntry(commonName) && certificate.checkIssued(certificate));
+}
+
+/** Attributes on lines of their own. Node.js has `undefined` for an empty subject, which its types deny. */
+function subjectOf(certificate: X509Certificate): string {
+  return (certificate.subject as string | undefined) ?? "";
 }
 
 /**

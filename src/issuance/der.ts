@@ -19,8 +19,6 @@ export interface Field {
 export const required = (tag: number): Field => ({ tag, isOptional: false });
 export const optional = (tag: number): Field => ({ tag, isOptional: true });
 
-/** Four octets count to 4 GB, more than any buffer that gets here. */
-const maxLengthOctets = 4;
 /** Certificates nest to 7 or so outside of their extension values, which are octets to this reader. */
 const maxDepth = 16;
 
@@ -56,9 +54,9 @@ export function elementAt(der: Uint8Array, start: number, limit: number): Elemen
   let length = der[start + 1]!;
   if (length >= 0x80) {
     const octets = length & 0x7f;
-    if (octets === 0 || octets > maxLengthOctets || octets > limit - contents) return null;
-    if (der[contents] === 0) return null;
+    if (octets === 0 || octets > limit - contents || der[contents] === 0) return null;
     length = 0;
+    // Exact to 2^53 and finite at 127 octets: what is too large compares as too large.
     for (let i = 0; i < octets; i++) length = length * 0x100 + der[contents + i]!;
     if (length < 0x80) return null;
     contents += octets;
@@ -66,7 +64,10 @@ export function elementAt(der: Uint8Array, start: number, limit: number): Elemen
   return length <= limit - contents ? { start, contents, end: contents + length } : null;
 }
 
-/** The children of `parent` when they are exactly these, in their order; `undefined` for an optional one not there. */
+/**
+ * The children of `parent`, an element within a well-formed one, when they are exactly these, in their order;
+ * `undefined` for an optional one that is not there.
+ */
 export function children(
   der: Uint8Array,
   parent: Element,
@@ -77,7 +78,7 @@ export function children(
   for (const { tag, isOptional } of fields) {
     const isThere = at < parent.end && der[at] === tag;
     const child = isThere ? elementAt(der, at, parent.end) : null;
-    if (child === null && (isThere || !isOptional)) return null;
+    if (child === null && !isOptional) return null;
     found.push(child ?? undefined);
     at = child?.end ?? at;
   }

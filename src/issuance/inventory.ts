@@ -15,8 +15,8 @@ export type MatchBasis = "fingerprint" | "tbs" | "serial" | "none";
 /** What the inventory said of a certificate. */
 export interface InventoryMatch {
   basis: MatchBasis;
-  /** With `serial`: the inventory row (`fingerprint_sha1`) that recognised it, and recognises no other issuance. */
-  excusedBy: string | null;
+  /** The inventory row (`fingerprint_sha1`) that it was recognised by; `null` with `none`. */
+  inventoryRow: string | null;
   /** With `none`: what came close. */
   nearMiss: NearMiss | null;
 }
@@ -42,7 +42,7 @@ export interface InventoryQuery {
   updateType: string | null;
 }
 
-const none: InventoryMatch = { basis: "none", excusedBy: null, nearMiss: null };
+const none: InventoryMatch = { basis: "none", inventoryRow: null, nearMiss: null };
 const deadlineMs = 10_000;
 /** An upstream table may get its column while certwatch runs. */
 const columnCheckMs = 60_000;
@@ -73,15 +73,17 @@ export class Inventory {
     const fingerprints = certificates.map(({ fingerprint }) => fingerprint).filter((hex) => hex !== "");
     const byFingerprint = await findByFingerprint(this.#db, [...new Set(fingerprints)], deadlineMs);
     for (const { id, fingerprint } of certificates) {
-      if (byFingerprint.has(fingerprint)) matches.set(id, { ...none, basis: "fingerprint" });
+      if (byFingerprint.has(fingerprint))
+        matches.set(id, { ...none, basis: "fingerprint", inventoryRow: fingerprint });
     }
 
     const hashes = unmatched().flatMap(({ tbsSha256 }) => tbsSha256 ?? []);
     const byTbs = this.#hasTbsColumn
       ? await findByTbs(this.#db, [...new Set(hashes)], deadlineMs)
-      : new Set();
+      : new Map<string, string>();
     for (const { id, tbsSha256 } of unmatched()) {
-      if (byTbs.has(tbsSha256)) matches.set(id, { ...none, basis: "tbs" });
+      const inventoryRow = byTbs.get(tbsSha256 ?? "");
+      if (inventoryRow !== undefined) matches.set(id, { ...none, basis: "tbs", inventoryRow });
     }
 
     const questions = this.#precertMatch === "serial" ? unmatched().flatMap(serialQuestion) : [];
@@ -126,7 +128,7 @@ function judgeSerialRows(certificate: InventoryQuery, rows: SerialRow[]): Invent
     } else if (!row.recognised.every((issuance) => isOf(certificate, issuance))) {
       nearMiss ??= "already used";
     } else {
-      return { basis: "serial", excusedBy: row.fingerprint, nearMiss: null };
+      return { basis: "serial", inventoryRow: row.fingerprint, nearMiss: null };
     }
   }
   return { ...none, nearMiss };

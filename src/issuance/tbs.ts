@@ -44,8 +44,8 @@ export function tbsSha256(der: Uint8Array): string | null {
  * The values of extensions are octets here, whatever they hold.
  *
  * @param der exactly one certificate
- * @returns a view into `der`, or bytes of its own; `null` for anything that is not DER with the outline of one
- * certificate, and where one of the two extensions is there more than once. Never throws; takes O(length).
+ * @returns `null` for anything that is not DER with the outline of one certificate, and where one of the two
+ * extensions is there more than once. Never throws; takes O(length).
  */
 export function preCertTbs(der: Uint8Array): Uint8Array | null {
   const certificate = onlyElement(der);
@@ -58,7 +58,6 @@ export function preCertTbs(der: Uint8Array): Uint8Array | null {
   const list = children(der, extensions, [required(sequenceTag)])?.[0];
   const removed = list && ctExtensions(der, list);
   if (!list || !removed) return null;
-  if (removed.length === 0) return der.subarray(tbs.start, tbs.end);
 
   const kept: Uint8Array[] = [];
   let at = list.contents;

@@ -3,9 +3,9 @@ import type { NameTable } from "../feed/name-hash.ts";
 import { parseWatchEntry, sanForms } from "./domain.ts";
 import { NameIndex } from "./name-index.ts";
 
-const SLICE_MS = 5;
-const MAX_EXAMPLES = 10;
-const MAX_EXAMPLE_CHARS = 100;
+const sliceMs = 5;
+const maxExamples = 10;
+const maxExampleChars = 100;
 
 /** The watch list as the matching sees it: immutable, replaced whole by a refresh. */
 export interface WatchList {
@@ -44,13 +44,13 @@ export async function buildWatchList(
       index.add(parsed.entry);
     } else {
       skippedCount++;
-      if (examples.length < MAX_EXAMPLES) {
-        examples.push({ raw: raw.slice(0, MAX_EXAMPLE_CHARS), problem: parsed.problem });
+      if (examples.length < maxExamples) {
+        examples.push({ raw: raw.slice(0, maxExampleChars), problem: parsed.problem });
       }
     }
     if (i % 16 === 0 && performance.now() >= sliceEnd) {
       await nextTurn();
-      sliceEnd = performance.now() + SLICE_MS;
+      sliceEnd = performance.now() + sliceMs;
     }
   }
   return { watchList: toWatchList(index), skipped: { count: skippedCount, examples } };

@@ -1,8 +1,17 @@
-import { DOT, HASH_START, hashStep, NAME_CODES, type NameTable, slotHash } from "../feed/name-hash.ts";
+import {
+  addEnd,
+  createNameTable,
+  dot,
+  hashStart,
+  hashStep,
+  type NameTable,
+  nameCodes,
+  slotHash,
+} from "../feed/name-hash.ts";
 
-const ASTERISK = 0x2a;
-const BYTES_PER_ENTRY_GUESS = 32;
-const NONE = -1;
+const asterisk = 0x2a;
+const bytesPerEntryGuess = 32;
+const none = -1;
 
 /**
  * The entries of a watch list in typed arrays: a million of them are no million objects for the garbage collector.
@@ -16,7 +25,7 @@ export class NameIndex {
   #size = 0;
   /** Per slot of the table: an entry's number, or for a parent the complement (`~`) of the last added entry below it. */
   readonly #owners: Int32Array;
-  /** Per entry: the one added before it below the same parent, or `NONE`. */
+  /** Per entry: the one added before it below the same parent, or `none`. */
   readonly #siblings: Int32Array;
   /** Per entry: where its bytes end; they begin where those of the one before end. */
   readonly #ends: Uint32Array;
@@ -24,12 +33,11 @@ export class NameIndex {
 
   /** `capacity`: no more entries than this are going to be added. */
   constructor(capacity: number) {
-    const slots = 2 ** Math.ceil(Math.log2(3 * capacity + 1)); // two hashes per entry at most
-    this.table = { hashes: new Int32Array(slots), mask: slots - 1 };
-    this.#owners = new Int32Array(slots);
+    this.table = createNameTable(2 * capacity); // two names per entry at most
+    this.#owners = new Int32Array(this.table.hashes.length);
     this.#siblings = new Int32Array(capacity);
     this.#ends = new Uint32Array(capacity);
-    this.#bytes = Buffer.allocUnsafeSlow(BYTES_PER_ENTRY_GUESS * capacity);
+    this.#bytes = Buffer.allocUnsafeSlow(bytesPerEntryGuess * capacity);
   }
 
   /** Number of distinct entries. */
@@ -40,17 +48,19 @@ export class NameIndex {
   /** Adds an entry as `parseWatchEntry` gives it, unless it is there. */
   add(entry: string): void {
     const parentStart = entry.indexOf(".") + 1;
-    const parentHash = hashBack(HASH_START, entry, parentStart, entry.length);
+    const parentHash = hashBack(hashStart, entry, parentStart, entry.length);
     const hash = hashBack(parentHash, entry, 0, parentStart);
     const slot = this.#slotOf(hash, entry, 0, false);
     if (this.table.hashes[slot] !== 0) return;
     const number = this.#append(entry);
     this.#fill(slot, hash, number);
+    addEnd(this.table, endHash(entry));
 
     const groupHash = wildcardHash(parentHash);
     const groupSlot = this.#slotOf(groupHash, entry, parentStart, true);
     const isNewGroup = this.table.hashes[groupSlot] === 0;
-    this.#siblings[number] = isNewGroup ? NONE : ~this.#owners[groupSlot]!;
+    if (isNewGroup && !hasTwoLabels(entry, parentStart)) addEnd(this.table, groupHash);
+    this.#siblings[number] = isNewGroup ? none : ~this.#owners[groupSlot]!;
     this.#fill(groupSlot, groupHash, ~number);
   }
 
@@ -60,12 +70,12 @@ export class NameIndex {
    */
   findCovering(name: string, found: Set<number>): void {
     const start = name.startsWith("*.") ? 2 : 0;
-    let hash = HASH_START;
+    let hash = hashStart;
     for (let i = name.length - 1; i >= start; i--) {
       const char = name.charCodeAt(i);
-      const code = NAME_CODES[char];
+      const code = nameCodes[char];
       if (!code) return; // no entry has such a character
-      if (char === DOT) this.#findEntry(hash, name, i + 1, found);
+      if (char === dot) this.#findEntry(hash, name, i + 1, found);
       hash = hashStep(hash, code);
     }
     this.#findEntry(hash, name, start, found);
@@ -85,7 +95,7 @@ export class NameIndex {
   #findBelow(parentHash: number, name: string, from: number, found: Set<number>): void {
     const slot = this.#slotOf(wildcardHash(parentHash), name, from, true);
     if (this.table.hashes[slot] === 0) return;
-    for (let number = ~this.#owners[slot]!; number !== NONE; number = this.#siblings[number]!)
+    for (let number = ~this.#owners[slot]!; number !== none; number = this.#siblings[number]!)
       found.add(number);
   }
 
@@ -103,7 +113,7 @@ export class NameIndex {
 
   #isSpelt(owner: number, name: string, from: number): boolean {
     const number = owner < 0 ? ~owner : owner;
-    const start = owner < 0 ? this.#bytes.indexOf(DOT, this.#startOf(number)) + 1 : this.#startOf(number);
+    const start = owner < 0 ? this.#bytes.indexOf(dot, this.#startOf(number)) + 1 : this.#startOf(number);
     const length = this.#ends[number]! - start;
     if (length !== name.length - from) return false;
     for (let i = 0; i < length; i++) {
@@ -137,11 +147,22 @@ export class NameIndex {
 
 function hashBack(hash: number, name: string, from: number, to: number): number {
   let result = hash;
-  for (let i = to - 1; i >= from; i--) result = hashStep(result, NAME_CODES[name.charCodeAt(i)]!);
+  for (let i = to - 1; i >= from; i--) result = hashStep(result, nameCodes[name.charCodeAt(i)]!);
   return result;
+}
+
+/** The hash of the last two labels. */
+function endHash(entry: string): number {
+  const start = entry.lastIndexOf(".", entry.lastIndexOf(".") - 1) + 1;
+  return hashBack(hashStart, entry, start, entry.length);
+}
+
+/** Whether there are two labels or more from `from` on. */
+function hasTwoLabels(entry: string, from: number): boolean {
+  return entry.indexOf(".", from) !== -1;
 }
 
 /** The hash of `*.p` from that of `p`. */
 function wildcardHash(parentHash: number): number {
-  return hashStep(hashStep(parentHash, NAME_CODES[DOT]!), NAME_CODES[ASTERISK]!);
+  return hashStep(hashStep(parentHash, nameCodes[dot]!), nameCodes[asterisk]!);
 }

@@ -24,14 +24,19 @@ export class WatchListRefresh {
   readonly #options: WatchListRefreshOptions;
   /** Replaced whole, in one assignment. */
   #current: WatchList | null = null;
+  /** When it is to be read again, by this process's monotonic clock. */
+  #nextMs = 0;
 
   constructor(options: WatchListRefreshOptions) {
     this.#options = options;
     this.loop = new Loop({
       name: "watch list refresh",
       step: async () => {
+        // The list that was read before the loop was started is good for an interval.
+        const waitMs = this.#nextMs - performance.now();
+        if (waitMs > 0) return waitMs;
         await this.refresh();
-        return options.intervalSeconds * 1000;
+        return this.#nextMs - performance.now();
       },
       onError: (error) => {
         options.metrics.watchRefreshFailures.inc();
@@ -48,10 +53,11 @@ export class WatchListRefresh {
 
   /** Reads the table and puts the new list in place of the old one. Rejects with the database's error. */
   async refresh(): Promise<void> {
-    const { db, metrics, log } = this.#options;
+    const { db, metrics, log, intervalSeconds } = this.#options;
     const { watchList, skipped } = await buildWatchList(await readWatchList(db, deadlineMs));
     const before = this.#current?.size ?? null;
     this.#current = watchList;
+    this.#nextMs = performance.now() + intervalSeconds * 1000;
     metrics.watchEntries.set(watchList.size);
     metrics.watchRefreshed.set(Date.now() / 1000);
     if (skipped.count > 0) {

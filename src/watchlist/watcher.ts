@@ -1,4 +1,7 @@
+import { CtLogs, noLog } from "../feed/ct-logs.ts";
+import { GapAccounting } from "../feed/gaps.ts";
 import { type CertUpdate, parseMessage } from "../feed/message.ts";
+import { OriginReader } from "../feed/origin.ts";
 import { canSkip } from "../feed/prefilter.ts";
 import { type Logger, RateLimitedLog } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
@@ -27,6 +30,10 @@ export interface WatcherOptions {
 export class Watcher {
   readonly #options: WatcherOptions;
   readonly #quietLog = new RateLimitedLog();
+  readonly #logs = new CtLogs();
+  readonly #origins = new OriginReader(this.#logs);
+  /** Of all feeds together. Its owner calls `settle`. */
+  readonly gaps = new GapAccounting(this.#logs, performance.now());
   #untilSample = 1;
 
   constructor(options: WatcherOptions) {
@@ -52,6 +59,7 @@ export class Watcher {
     const { feedCounts } = this.#options.metrics;
     feedCounts.messages.certificate_update += 1;
     feedCounts.lastCertificateUpdateMs = Date.now();
+    this.#accountFor(message, null);
     this.#untilSample -= 1;
     if (this.#untilSample > 0) return;
     this.#untilSample = sampleEvery;
@@ -77,14 +85,35 @@ export class Watcher {
     if (parsed.type === "dns_entries") this.#explainDomainsOnly();
     if (parsed.type !== "certificate_update") return;
     feedCounts.lastCertificateUpdateMs = Date.now();
+    this.#accountFor(message, parsed.update);
     this.#observeDelay(parsed.update);
     const match = matchNames(parsed.update.allDomains, this.#options.watchList());
     if (match !== null) this.#options.onMatch(parsed.update, match);
   }
 
+  /** Which entry of which log arrived, from the bytes, or from `update` where these have an unusual shape. */
+  #accountFor(message: Buffer, update: CertUpdate | null): void {
+    const log = this.#origins.read(message);
+    if (log === noLog && update?.sourceUrl != null) {
+      this.gaps.observe(this.#logs.numberOf(update.sourceUrl), update.certIndex ?? -1);
+    } else if (log !== noLog && this.#origins.isDeduplicated) {
+      this.gaps.observeDeduplicated(log, this.#origins.index);
+      this.#explainDeduplicated();
+    } else {
+      this.gaps.observe(log, this.#origins.index);
+    }
+  }
+
   #observeDelay({ sourceTimestampEpochSeconds }: CertUpdate): void {
     if (sourceTimestampEpochSeconds === null) return;
     this.#options.metrics.eventDelay.observe(Math.max(Date.now() / 1000 - sourceTimestampEpochSeconds, 0));
+  }
+
+  #explainDeduplicated(): void {
+    if (this.gaps.deduplicatedMessages > 1) return;
+    this.#options.log.info(
+      "this feed's server removes duplicates across logs: what it leaves out cannot be told from what got lost, so its gaps are not counted",
+    );
   }
 
   #explainDomainsOnly(): void {

@@ -1,18 +1,16 @@
 import { execFile, spawn } from "node:child_process";
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { CtLog } from "../../src/demo/log-entry.ts";
 import type { Feed } from "../../src/demo/wire.ts";
+import { cacheFolder, goBuild, moduleFolder } from "./go-build.ts";
 
 const run = promisify(execFile);
-const moduleFolder = fileURLToPath(new URL("go/", import.meta.url));
-const cacheFolder = fileURLToPath(new URL("../../node_modules/.cache/certwatch/", import.meta.url));
 const modulePath = "github.com/d-Rickyy-b/certstream-server-go";
 
 /**
@@ -22,20 +20,10 @@ const modulePath = "github.com/d-Rickyy-b/certstream-server-go";
 export async function buildCertstreamServerGo(): Promise<string | null> {
   const goMod = await readFile(join(moduleFolder, "go.mod"), "utf8");
   const version = new RegExp(`${modulePath} (v\\S+)`).exec(goMod)?.[1];
-  const binary = join(cacheFolder, `certstream-server-go-${version}`);
+  const name = `certstream-server-go-${version}`;
+  const binary = join(cacheFolder, name);
   if (await isVersion(binary, version)) return binary;
-  await mkdir(cacheFolder, { recursive: true });
-  const unfinished = `${binary}.${process.pid}`;
-  try {
-    const args = ["build", "-trimpath", "-o", unfinished, `${modulePath}/cmd/certstream-server-go`];
-    // An older Go fetches the one that go.mod asks for, also where the distribution turned that off.
-    await run("go", args, { cwd: moduleFolder, env: { GOTOOLCHAIN: "auto", ...process.env } });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-    throw error;
-  }
-  await rename(unfinished, binary);
-  return binary;
+  return await goBuild(`${modulePath}/cmd/certstream-server-go`, name);
 }
 
 /** Whether the binary is there and says that it is of this version. */

@@ -33,10 +33,10 @@ describe("precertificate and final certificate", () => {
     for (const around of [0x80, 0x100, 0x1_0000]) {
       for (let padding = Math.max(0, around - 300); padding < around + 20; padding++) {
         const rest = extension("1.2.3", octetString(Buffer.alloc(padding)));
-        const expected = tbsOf(rest);
+        const expected = sha256Hex(tbsOf(rest));
         for (const removed of [poisonExtension(), sctListExtension([Buffer.alloc(120)])]) {
-          expect(preCertTbs(certificateOf(tbsOf(removed, rest))), `${padding}`).toEqual(expected);
-          expect(preCertTbs(certificateOf(tbsOf(rest, removed))), `${padding}`).toEqual(expected);
+          expect(tbsSha256(certificateOf(tbsOf(removed, rest)))).toBe(expected);
+          expect(tbsSha256(certificateOf(tbsOf(rest, removed)))).toBe(expected);
         }
       }
     }
@@ -80,8 +80,11 @@ describe("what is not removed", () => {
     expect(tbsSha256(certificateOf(tbsOf()))).toBe(sha256Hex(tbsOf()));
   });
 
-  test.each(rootCertificates.map((pem) => [new X509Certificate(pem)]))("$subject", ({ raw }) => {
-    expect(tbsSha256(raw)).toBe(sha256Hex(tbsElement(raw)));
+  test("nor from the certificates of the public roots", () => {
+    expect(rootCertificates.length).toBeGreaterThan(100);
+    for (const { raw, subject } of rootCertificates.map((pem) => new X509Certificate(pem))) {
+      expect(tbsSha256(raw), subject).toBe(sha256Hex(tbsElement(raw)));
+    }
   });
 
   test.each([

@@ -1,0 +1,135 @@
+import { randomBytes } from "node:crypto";
+import { type Authority, createAuthority } from "../../src/demo/certificates.ts";
+import type { CtLog, LogEntry } from "../../src/demo/log-entry.ts";
+import { type CertstreamServer, wireMessage } from "../../src/demo/wire.ts";
+
+/** Top-level domains as they are common among certificates: traffic and watch entries share them. */
+export const topLevelDomains = [
+  ...[
+    "com",
+    "com",
+    "com",
+    "com",
+    "com",
+    "com",
+    "net",
+    "org",
+    "de",
+    "co.uk",
+    "io",
+    "com.br",
+    "nl",
+    "fr",
+    "app",
+  ],
+  ...[
+    "dev",
+    "ru",
+    "com.au",
+    "it",
+    "pl",
+    "in",
+    "shop",
+    "xyz",
+    "info",
+    "cloud",
+    "eu",
+    "ch",
+    "jp",
+    "ca",
+    "site",
+  ],
+];
+
+/** Every message begins like that; the index is written anew for each sending. */
+export const indexDigits = 9;
+export const firstIndex = 100_000_000;
+
+const logs: CtLog[] = ["Argon2026h1", "Xenon2026h1", "Oak2026h2", "Nimbus2026"].map((name) => ({
+  name: `Google '${name}' log`,
+  url: `https://ct.example.net/logs/${name.toLowerCase()}`,
+  type: "rfc6962",
+}));
+
+export interface CorpusOptions {
+  count: number;
+  server?: CertstreamServer;
+  /** Names of one certificate; default: as they are in the wild, most have two. */
+  namesPerCertificate?: number;
+  /** Share of the certificates for a name below one of `watched`, 0 to 1. */
+  matchRate?: number;
+  watched?: readonly string[];
+  /** Length that the full messages come to, bytes. */
+  messageBytes?: number;
+}
+
+/**
+ * Messages of the full feed as texts. The demo's certificates have short keys: DER of leaf and chain is padded in the
+ * proportions of RSA ones until the messages are as long as real ones, 9 kB.
+ */
+export function makeCorpus(options: CorpusOptions): string[] {
+  const {
+    count,
+    server = "go",
+    namesPerCertificate,
+    matchRate = 0,
+    watched = [],
+    messageBytes = 9_000,
+  } = options;
+  const root = createAuthority({
+    organization: "Internet Security Research Group",
+    commonName: "ISRG Root X1",
+  });
+  const authority = createAuthority({ organization: "Let's Encrypt", commonName: "R11", parent: root });
+  const template = Array.from({ length: Math.min(count, 256) }, () => makeEntry(authority, ["a.example"]));
+  return Array.from({ length: count }, (_, i) => {
+    const names = namesOf(namesPerCertificate ?? usualNameCount(i));
+    if (Math.random() < matchRate) names[0] = `www.${watched[i % watched.length]}`;
+    const entry = template[i % template.length]!;
+    const fields = { ...entry.issuance.fields, subject: { commonName: names[0]! }, dnsNames: names };
+    const issuance = { ...entry.issuance, fields };
+    const whole = {
+      ...entry,
+      issuance,
+      log: logs[i % logs.length]!,
+      index: firstIndex,
+      kind: i % 2 === 0 ? ("PrecertLogEntry" as const) : ("X509LogEntry" as const),
+    };
+    return padded(wireMessage(whole, { server }), messageBytes);
+  });
+}
+
+function makeEntry(authority: Authority, dnsNames: string[]): LogEntry {
+  return { issuance: authority.issue({ dnsNames }), kind: "X509LogEntry", log: logs[0]!, index: firstIndex };
+}
+
+/** Two names mostly, sometimes one, seldom many. */
+function usualNameCount(i: number): number {
+  return [2, 2, 1, 2, 3, 2, 1, 2, 5, 2, 2, 1, 2, 10, 2, 30][i % 16]!;
+}
+
+function namesOf(count: number): string[] {
+  const domain = `${randomLabel()}.${topLevelDomains[Math.floor(Math.random() * topLevelDomains.length)]}`;
+  const first = [domain, `${Math.random() < 0.4 ? "*" : "www"}.${domain}`];
+  const more = Array.from({ length: Math.max(count - 2, 0) }, () => `${randomLabel()}.${domain}`);
+  return [...first, ...more].slice(0, count);
+}
+
+function randomLabel(): string {
+  const length = 4 + Math.floor(Math.random() * 14);
+  return Array.from({ length }, () => Math.floor(Math.random() * 36).toString(36)).join("");
+}
+
+function padded(text: string, bytes: number): string {
+  const message = JSON.parse(text);
+  const { leaf_cert: leaf, chain = [] } = message.data;
+  const certificates = [leaf, ...chain].filter(({ as_der }) => as_der !== undefined);
+  const missing = bytes - Buffer.byteLength(text);
+  if (missing <= 0 || certificates.length === 0) return text;
+  const each = Math.floor(missing / certificates.length / 4) * 3;
+  for (const certificate of certificates) {
+    const der = Buffer.from(certificate.as_der, "base64");
+    certificate.as_der = Buffer.concat([der, randomBytes(each)]).toString("base64");
+  }
+  return JSON.stringify(message) + (text.endsWith("\n") ? "\n" : "");
+}

@@ -1,0 +1,41 @@
+import pg from "pg";
+import { type Cluster, NO_POSTGRES, startCluster } from "../../test/support/postgres.ts";
+import { runCommand } from "./children.ts";
+import { topLevelDomains } from "./corpus.ts";
+
+export interface BenchDatabase {
+  dsn: string;
+  /** Runs SQL, for preparation. */
+  run(sql: string, values?: unknown[]): Promise<pg.QueryResult>;
+  close(): Promise<void>;
+}
+
+/** A new cluster of PostgreSQL with its settings as they are by default (fsync on), and the tables of certwatch. */
+export async function openDatabase({ fsync = true }: { fsync?: boolean } = {}): Promise<BenchDatabase> {
+  if (NO_POSTGRES !== undefined) throw new Error(`the benchmarks need PostgreSQL: there is ${NO_POSTGRES}`);
+  const cluster: Cluster = await startCluster({ conf: [`fsync = ${fsync ? "on" : "off"}`] });
+  const dsn = await cluster.createDatabase({ schema: false });
+  await runCommand(["migrate"], { POSTGRES_DSN: dsn });
+  const client = new pg.Client({ connectionString: dsn });
+  await client.connect();
+  return {
+    dsn,
+    run: (sql, values) => client.query(sql, values),
+    async close() {
+      await client.end();
+      await cluster.close();
+    },
+  };
+}
+
+/** The i-th of the registrable domains that are watched: distinct, with the top-level domains of the traffic. */
+const watchedDomain = `substr(md5(i::text), 1, 10) || to_hex(i) || '.' || ($1::text[])[1 + i % cardinality($1::text[])]`;
+
+/** Makes the watch list: so many entries, that no message is about. */
+export async function fillWatchList(database: BenchDatabase, count: number): Promise<void> {
+  await database.run("TRUNCATE public.intent_current");
+  await database.run(
+    `INSERT INTO public.intent_current SELECT ${watchedDomain} FROM generate_series(1, ${count}) AS i`,
+    [topLevelDomains],
+  );
+}

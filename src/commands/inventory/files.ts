@@ -1,0 +1,136 @@
+import { createReadStream } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
+import { dirname, extname, join } from "node:path";
+import { errorMessage } from "../../db/errors.ts";
+import { type CertificateFile, readCertificateFile } from "../../issuance/certificate-file.ts";
+
+/** A file to read. */
+export interface FoundFile {
+  path: string;
+  /** Given by name, not found in a folder: then it has to hold a certificate. */
+  isGiven: boolean;
+  /** Changes when the file does, or when a symbolic link leads to another one. */
+  signature: string;
+}
+
+export interface FoundFiles {
+  files: FoundFile[];
+  /** The folders walked, and those of files given by name. */
+  folders: string[];
+  /** A sentence for each path that could not be looked at. */
+  problems: string[];
+}
+
+/** Standard input, among paths. */
+export const standardInput = "-";
+
+const maxDepth = 10;
+const maxFiles = 100_000;
+const maxFileBytes = 4 * 1024 * 1024;
+/** In folders, DER is taken for a certificate only under these: keys are DER too. */
+const derExtensions = new Set([".cer", ".crt", ".der"]);
+const certificateExtensions = new Set([...derExtensions, ".pem"]);
+
+/**
+ * Finds the files under these paths. Symbolic links to files are followed, as certbot's `live` and Kubernetes' secrets
+ * have them; links to folders only where they are given, so that nothing loops. A file reached twice comes once.
+ */
+export async function findFiles(paths: string[]): Promise<FoundFiles> {
+  const found: FoundFiles = { files: [], folders: [], problems: [] };
+  const seen = new Set<string>();
+  for (const path of paths) {
+    if (path === standardInput) found.files.push({ path, isGiven: true, signature: "" });
+    else await visit(path, 0, found, seen);
+  }
+  return found;
+}
+
+async function visit(path: string, depth: number, found: FoundFiles, seen: Set<string>): Promise<void> {
+  const isGiven = depth === 0;
+  try {
+    const { dev, ino, size, mtimeNs, ctimeNs, ...kind } = await statOf(path);
+    const identity = `${dev}:${ino}`;
+    if (seen.has(identity)) return;
+    if (kind.isFolder) {
+      seen.add(identity);
+      found.folders.push(path);
+      if (depth > maxDepth)
+        found.problems.push(`${path}: more than ${maxDepth} folders deep, not looked into`);
+      else await visitFolder(path, depth, found, seen);
+    } else if (!isGiven && size > maxFileBytes) {
+      const isCertificate = certificateExtensions.has(extname(path).toLowerCase());
+      if (isCertificate) found.problems.push(`${path}: larger than ${maxFileBytes} bytes`);
+    } else if (kind.isFile || isGiven) {
+      // Also a pipe, as in `<(command)`, where it is given.
+      if (kind.isFile) seen.add(identity);
+      if (found.files.length >= maxFiles) throw new Error(`more than ${maxFiles} files, not read`);
+      found.files.push({ path, isGiven, signature: [identity, size, mtimeNs, ctimeNs].join(":") });
+      if (isGiven) found.folders.push(dirname(path));
+    }
+  } catch (error) {
+    const isGone = (error as NodeJS.ErrnoException).code === "ENOENT";
+    // Renamed or replaced while its folder was read: the next look finds what came in its place.
+    if (isGone && !isGiven) return;
+    found.problems.push(`${path}: ${isGone ? "no such file or folder" : errorMessage(error)}`);
+  }
+}
+
+async function visitFolder(path: string, depth: number, found: FoundFiles, seen: Set<string>): Promise<void> {
+  const entries = await readdir(path, { withFileTypes: true });
+  entries.sort((one, other) => (one.name < other.name ? -1 : 1));
+  // Files first: those that links lead to are then known by the name that stands higher in the tree.
+  const files = entries.filter((entry) => entry.isFile());
+  const links = entries.filter((entry) => entry.isSymbolicLink());
+  for (const { name } of [...files, ...links]) {
+    const child = join(path, name);
+    if (links.some((link) => link.name === name) && (await isFolder(child))) continue;
+    await visit(child, depth + 1, found, seen);
+  }
+  for (const entry of entries) {
+    if (entry.isDirectory()) await visit(join(path, entry.name), depth + 1, found, seen);
+  }
+}
+
+async function statOf(path: string) {
+  const stats = await stat(path, { bigint: true });
+  const { dev, ino, size, mtimeNs, ctimeNs } = stats;
+  return { dev, ino, size, mtimeNs, ctimeNs, isFolder: stats.isDirectory(), isFile: stats.isFile() };
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => null))?.isDirectory() ?? false;
+}
+
+/** Reads a file; what is wrong with it is among its problems. Never rejects. */
+export async function readFound({ path, isGiven }: FoundFile): Promise<CertificateFile> {
+  try {
+    const bytes = await readBytes(path);
+    const file = readCertificateFile(bytes);
+    const isPem = bytes.includes("-----BEGIN ");
+    if (isGiven) {
+      // A key beside its certificate, as in `live/example.org/*.pem`, is nothing to complain of.
+      if (!isPem && isEmpty(file)) file.problems.push("holds no certificate (PEM or DER)");
+    } else if (!isPem && !derExtensions.has(extname(path).toLowerCase())) {
+      file.problems = [];
+    }
+    return file;
+  } catch (error) {
+    return { certificates: [], skipped: [], problems: [errorMessage(error)] };
+  }
+}
+
+function isEmpty({ certificates, skipped, problems }: CertificateFile): boolean {
+  return certificates.length + skipped.length + problems.length === 0;
+}
+
+async function readBytes(path: string): Promise<Buffer> {
+  const stream = path === standardInput ? process.stdin : createReadStream(path);
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of stream) {
+    length += (chunk as Buffer).length;
+    if (length > maxFileBytes) throw new Error(`larger than ${maxFileBytes} bytes`);
+    chunks.push(chunk as Buffer);
+  }
+  return Buffer.concat(chunks);
+}

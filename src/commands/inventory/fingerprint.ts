@@ -1,0 +1,21 @@
+import { jsonLine } from "../../terminal.ts";
+import { AddReport } from "./add.ts";
+import { findFiles, readFound } from "./files.ts";
+
+/**
+ * Prints what `inventoryAdd` would store, a line of JSON for each certificate; needs no database and no configuration.
+ *
+ * @returns the exit status: 1 where a file was bad.
+ */
+export async function inventoryFingerprint(paths: string[]): Promise<number> {
+  const { files, problems } = await findFiles(paths);
+  const report = new AddReport();
+  for (const problem of problems) report.problem(problem);
+  for (const file of files) {
+    const read = await readFound(file);
+    for (const what of read.skipped) report.skipped(file.path, what);
+    for (const problem of read.problems) report.problem(`${file.path}: ${problem}`);
+    for (const certificate of read.certificates) console.log(jsonLine({ ...certificate, file: file.path }));
+  }
+  return report.problems > 0 ? 1 : 0;
+}

@@ -1,0 +1,39 @@
+import type { Queryable } from "./pool.ts";
+
+export interface TableDescription {
+  /** `other`: a view, a materialized view, a foreign table; `kindName` says which. */
+  kind: "table" | "partitioned table" | "other";
+  /** In words: `table`, `view`, ... */
+  kindName: string;
+  columns: string[];
+}
+
+const kindNames: Record<string, string> = {
+  r: "table",
+  p: "partitioned table",
+  v: "view",
+  m: "materialized view",
+  f: "foreign table",
+};
+
+/** What `table` (qualified) is, `null` where it does not exist. */
+export async function describeTable(
+  db: Queryable,
+  table: string,
+  deadlineMs: number,
+): Promise<TableDescription | null> {
+  const [row] = await db.query<{ kind: string; columns: string[] }>(
+    {
+      text: `SELECT relkind::text AS kind,
+                    ARRAY(SELECT attname::text FROM pg_attribute
+                          WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped) AS columns
+             FROM pg_class WHERE oid = to_regclass($1)`,
+      values: [table],
+    },
+    deadlineMs,
+  );
+  if (row === undefined) return null;
+  const kindName = kindNames[row.kind] ?? "relation of another kind";
+  const kind = kindName === "table" || kindName === "partitioned table" ? kindName : "other";
+  return { kind, kindName, columns: row.columns };
+}

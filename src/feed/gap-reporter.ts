@@ -1,0 +1,33 @@
+import type { Logger } from "../log.ts";
+import { Loop } from "../loop.ts";
+import type { Metrics } from "../metrics.ts";
+import type { GapAccounting } from "./gaps.ts";
+
+const settleIntervalMs = 1_000;
+const reportIntervalMs = 60_000;
+/** Ranges named in one line of the log. */
+const maxNamed = 20;
+
+/** Settles the gaps of the feeds once a second, and tells of those that were closed, in one line a minute at most. */
+export function createGapReporter(options: { gaps: GapAccounting; log: Logger; metrics: Metrics }): Loop {
+  const { gaps, log, metrics } = options;
+  let nextReportMs = 0;
+  const step = async () => {
+    const nowMs = performance.now();
+    gaps.settle(nowMs);
+    metrics.feedCounts.lostEntries = gaps.lostEntries();
+    if (nowMs >= nextReportMs) {
+      nextReportMs = nowMs + reportIntervalMs;
+      const closed = gaps.takeClosedGaps();
+      if (closed.gaps.length > 0) {
+        const untold = closed.untold + Math.max(closed.gaps.length - maxNamed, 0);
+        log.warn(
+          { gaps: closed.gaps.slice(0, maxNamed), untold },
+          "entries of these logs never arrived: was the certstream server or its connection down?",
+        );
+      }
+    }
+    return settleIntervalMs;
+  };
+  return new Loop({ name: "gap accounting", step, onError: (error) => log.error({ err: error }, "gap accounting failed") });
+}

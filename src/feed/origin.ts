@@ -1,0 +1,170 @@
+import { type CtLogs, noLog } from "./ct-logs.ts";
+import { hasBytesAt, hasBytesBefore, SourceTable } from "./source-table.ts";
+
+const NEWLINE = 0x0a;
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const POINT = 0x2e;
+const ZERO = 0x30;
+const NINE = 0x39;
+const COLON = 0x3a;
+const UPPER_X = 0x58;
+const LOWER_R = 0x72;
+const CLOSE_BRACE = 0x7d;
+
+const INDEX_FIRST = Buffer.from('{"data":{"cert_index":');
+const TYPE_FIRST = Buffer.from('{"message_type":"certificate_update","data":{');
+const CERT_INDEX = Buffer.from(',"cert_index":');
+const SOURCE_LAST = Buffer.from('"}}}');
+const TIMESTAMP = Buffer.from(',"timestamp":');
+const SUBMISSION_TIMESTAMP = Buffer.from(',"submission_timestamp":');
+
+// Lengths of what stands between the parts that differ.
+const afterUpdateType = '"},"message_type":"certificate_update"}'.length;
+const afterSource = '},"update_type":"'.length;
+const beforeLogType = ',"type":"'.length;
+
+/** Shorter than any message with a certificate; longer than any piece that is looked for at a fixed place. */
+const minMessageBytes = 128;
+
+/** Longest way back from the source to `cert_index`, bytes. */
+const maxBytesToIndex = 4096;
+
+/** The end of the year 9999: no later one is believed, as in message.ts. */
+const maxEpochSeconds = 253_402_300_799;
+
+/** Longest timestamp that is read, bytes. */
+const maxNumberBytes = 24;
+
+/**
+ * Reads from the bytes of a `certificate_update` message which entry of which log it is about, without parsing it.
+ * These shapes are known, in their orders and without white space (T is text, N a number, `...` anything):
+ *
+ *     {"data":{"cert_index":N,...,"source":{"name":T,"url":T,"timestamp":N,"type":T},"update_type":T},"message_type":T}
+ *     {"data":{"cert_index":N,...,"source":{"name":T,"url":T},"update_type":T},"message_type":T}
+ *     {"message_type":T,"data":{...,"cert_index":N,...,"submission_timestamp":N,"source":{"name":T,"url":T}}}
+ *     {"message_type":T,"data":{...,"cert_index":N,...,"source":{"url":T,"name":T}}}
+ *
+ * The first is certstream-server-go's, the second that of servers that sort their keys, then certstream-server-rust's
+ * (older versions have no `submission_timestamp`) and CaliDog's.
+ *
+ * Where a message of a server is answered, the answer is what a parser finds. Text inside a certificate cannot change
+ * that: nothing of a certificate stands behind the source, or before the index where that is first, and a quotation
+ * mark after a comma begins a key, for servers escape those within texts. What a server would have to do on purpose (a
+ * key twice) is not defended against: it could as well send other numbers.
+ *
+ * An answer stands in the fields until the next call, so that none has to be allocated.
+ */
+export class OriginReader {
+  /** Index of the entry in its log: a safe integer, not negative. */
+  index = 0;
+  /**
+   * Whether the server leaves out certificates that another log brought before, so that an index that never comes means
+   * nothing. certstream-server-rust always does (`src/dedup.rs`). It is recognised by `submission_timestamp`, or,
+   * before it had that, by `message_type` first and the log's name before its URL.
+   */
+  isDeduplicated = false;
+
+  readonly #sources: SourceTable;
+  /** Where the log's timestamp ends in the last message; 0 if it has none. */
+  #timestampEnd = 0;
+
+  constructor(logs: CtLogs) {
+    this.#sources = new SourceTable(logs);
+  }
+
+  /**
+   * The number of the log, as `CtLogs` gives it; `noLog` where the message has another shape. Never throws. That the
+   * message is a `certificate_update` must be known already: not every byte of its type is looked at.
+   */
+  read(message: Buffer): number {
+    if (message.length < minMessageBytes) return noLog;
+    const end = message[message.length - 1] === NEWLINE ? message.length - 1 : message.length;
+    if (hasBytesAt(message, 0, INDEX_FIRST)) return this.#readIndexFirst(message, end);
+    return hasBytesAt(message, 0, TYPE_FIRST) ? this.#readTypeFirst(message, end) : noLog;
+  }
+
+  /**
+   * When the log says it accepted the entry, epoch seconds; `null` where the server does not tell. Of the message that
+   * was read last, if that gave a log. Costs more than reading the origin: it is for a sample.
+   */
+  timestampEpochSeconds(message: Buffer): number | null {
+    const end = this.#timestampEnd;
+    const start = numberStart(message, end);
+    if (start === end) return null;
+    const hasKey =
+      hasBytesBefore(message, start, TIMESTAMP) || hasBytesBefore(message, start, SUBMISSION_TIMESTAMP);
+    const seconds = Number(message.toString("latin1", start, end));
+    return hasKey && seconds <= maxEpochSeconds ? seconds : null;
+  }
+
+  #readIndexFirst(message: Buffer, end: number): number {
+    if (!this.#readIndex(message, INDEX_FIRST.length)) return noLog;
+    const sourceEnd = this.#sourceEnd(message, end);
+    if (sourceEnd === -1) return noLog;
+    this.isDeduplicated = false;
+    const source = this.#sources.endingAt(message, sourceEnd);
+    return source === null ? noLog : source.log;
+  }
+
+  #readTypeFirst(message: Buffer, end: number): number {
+    if (!hasBytesBefore(message, end, SOURCE_LAST)) return noLog;
+    const sourceEnd = end - SOURCE_LAST.length + 1;
+    const source = this.#sources.endingAt(message, sourceEnd);
+    if (source === null) return noLog;
+    const sourceStart = sourceEnd - source.length;
+    const index = message.lastIndexOf(CERT_INDEX, sourceStart);
+    if (index === -1 || sourceStart - index > maxBytesToIndex) return noLog;
+    if (!this.#readIndex(message, index + CERT_INDEX.length)) return noLog;
+    const hasSubmission = hasBytesBefore(message, numberStart(message, sourceStart), SUBMISSION_TIMESTAMP);
+    this.#timestampEnd = hasSubmission ? sourceStart : 0;
+    this.isDeduplicated = hasSubmission || !source.hasUrlFirst;
+    return source.log;
+  }
+
+  /** Takes the digits at `at`, which a comma must follow. */
+  #readIndex(message: Buffer, at: number): boolean {
+    let value = 0;
+    let cursor = at;
+    for (; ; cursor++) {
+      const byte = message[cursor] as number;
+      if (!(byte >= ZERO && byte <= NINE)) break;
+      value = value * 10 + (byte - ZERO);
+    }
+    if (cursor === at || message[cursor] !== COMMA || value > Number.MAX_SAFE_INTEGER) return false;
+    this.index = value;
+    return true;
+  }
+
+  /**
+   * Steps back over what follows the source in a message whose type comes last, and gives the end of the source's name
+   * and URL; -1 if that is not what follows. Looks at few bytes: all of them are the server's, none a certificate's,
+   * and only at the right place does a source end.
+   */
+  #sourceEnd(message: Buffer, end: number): number {
+    const updateTypeEnd = end - afterUpdateType;
+    let updateType = updateTypeEnd - "X509LogEntry".length;
+    if (message[updateType] !== UPPER_X) updateType = updateTypeEnd - "PrecertLogEntry".length;
+    if (message[updateType - 1] !== QUOTE || message[updateTypeEnd + 1] !== CLOSE_BRACE) return -1;
+    const brace = updateType - afterSource;
+    if (message[brace] !== CLOSE_BRACE || message[brace - 1] !== QUOTE) return -1;
+    this.#timestampEnd = 0;
+    let logType = brace - 1 - "rfc6962".length;
+    if (message[logType] !== LOWER_R) logType = brace - 1 - "tiled".length;
+    if (message[logType - 1] !== QUOTE || message[logType - 2] !== COLON) return brace;
+    const timestampEnd = logType - beforeLogType;
+    this.#timestampEnd = timestampEnd;
+    return numberStart(message, timestampEnd) - TIMESTAMP.length;
+  }
+}
+
+/** Where the decimal number begins that ends before `end`. */
+function numberStart(message: Buffer, end: number): number {
+  // As the servers write milliseconds since 1970 in seconds, most often.
+  if (message[end - 15] === COLON) return end - 14;
+  let start = end;
+  while (end - start < maxNumberBytes && isDigitOrPoint(message[start - 1] as number)) start--;
+  return start;
+}
+
+const isDigitOrPoint = (byte: number) => (byte >= ZERO && byte <= NINE) || byte === POINT;

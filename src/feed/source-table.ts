@@ -1,0 +1,113 @@
+import type { CtLogs } from "./ct-logs.ts";
+
+const SOURCE = Buffer.from(',"source":{');
+const URL_KEY = Buffer.from('"url":"');
+
+/** Longest `source` object that is read, bytes. */
+const maxSourceBytes = 1024;
+
+/** Spellings of `source` that are remembered, at most; others cost more time. */
+const maxSources = 1024;
+
+/** Of those, in one bucket: what varies without end must not make a long search. */
+const maxBucketLength = 16;
+
+/** At these distances from a source's end stand the bytes that choose its bucket: of shard, year and host, mostly. */
+const bucketKey = [2, 4, 8, 11, 14, 26, 29, 31];
+const bucketCount = 256;
+const minRememberedBytes = 32;
+
+/** A `source` object as it came before: from `,"source":{` to the quotation mark that ends the later of name and URL. */
+export interface Source {
+  readonly log: number;
+  readonly length: number;
+  /** Its end, which is compared: from `"url":"` on, whatever the name before it. */
+  readonly compared: Buffer;
+  readonly hasUrlFirst: boolean;
+  readonly nextInBucket: Source | null;
+}
+
+/**
+ * The `source` objects of a feed by their bytes, so that none is parsed twice. A source is found by a few bytes at its
+ * end, then compared: all of its URL, and its beginning. The name between is not, for it says nothing: a log is its URL.
+ */
+export class SourceTable {
+  readonly #logs: CtLogs;
+  readonly #buckets = new Array<Source | null>(bucketCount).fill(null);
+  #sourceCount = 0;
+
+  constructor(logs: CtLogs) {
+    this.#logs = logs;
+  }
+
+  /** The source whose name and URL end before `end`; `null` if none does. Allocates nothing for one that is known. */
+  endingAt(message: Buffer, end: number): Source | null {
+    let hash = 0;
+    for (let i = 0; i < bucketKey.length; i++) {
+      hash = Math.imul(hash ^ (message[end - (bucketKey[i] as number)] as number), 0x2c1b3c6d);
+    }
+    const bucket = hash >>> 24;
+    for (let source = this.#buckets[bucket] ?? null; source !== null; source = source.nextInBucket) {
+      if (!hasBytesBefore(message, end, source.compared)) continue;
+      if (hasBytesAt(message, end - source.length, SOURCE)) return source;
+    }
+    return this.#newSource(message, end, bucket);
+  }
+
+  /** Understands a source that was not seen before; `null` if it is none. */
+  #newSource(message: Buffer, end: number, bucket: number): Source | null {
+    const start = message.lastIndexOf(SOURCE, end - 1);
+    if (start === -1 || end - start > maxSourceBytes) return null;
+    const parsed = parseSource(message.toString("utf8", start + SOURCE.length, end));
+    if (parsed === null) return null;
+    const urlStart = message.lastIndexOf(URL_KEY, end - 1);
+    const source = {
+      log: this.#logs.numberOf(parsed.url),
+      length: end - start,
+      compared: Buffer.from(message.subarray(urlStart, end)),
+      hasUrlFirst: parsed.hasUrlFirst,
+      nextInBucket: this.#buckets[bucket] ?? null,
+    };
+    const isFull = this.#sourceCount === maxSources || lengthOf(source.nextInBucket) === maxBucketLength;
+    if (!isFull && source.length >= minRememberedBytes) {
+      this.#sourceCount += 1;
+      this.#buckets[bucket] = source;
+    }
+    return source;
+  }
+}
+
+function lengthOf(bucket: Source | null): number {
+  return bucket === null ? 0 : 1 + lengthOf(bucket.nextInBucket);
+}
+
+/** Of the members `"name":T,"url":T`, in either order. */
+function parseSource(members: string): { url: string; hasUrlFirst: boolean } | null {
+  let source: Record<string, unknown>;
+  try {
+    source = JSON.parse(`{${members}}`);
+  } catch {
+    return null;
+  }
+  const [first, second, ...others] = Object.keys(source);
+  const hasUrlFirst = first === "url" && second === "name";
+  if ((!hasUrlFirst && !(first === "name" && second === "url")) || others.length > 0) return null;
+  return typeof source.url === "string" ? { url: source.url, hasUrlFirst } : null;
+}
+
+/** Whether `expected` begins at `at`. */
+export function hasBytesAt(message: Buffer, at: number, expected: Buffer): boolean {
+  for (let offset = 0; offset < expected.length; offset++) {
+    if (message[at + offset] !== expected[offset]) return false;
+  }
+  return true;
+}
+
+/** Whether `expected` ends before `end`; no, where the message does not reach so far back. */
+export function hasBytesBefore(message: Buffer, end: number, expected: Buffer): boolean {
+  if (end < expected.length) return false;
+  for (let back = 1; back <= expected.length; back++) {
+    if (message[end - back] !== expected[expected.length - back]) return false;
+  }
+  return true;
+}

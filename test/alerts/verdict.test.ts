@@ -1,0 +1,80 @@
+import { describe, expect, test } from "vitest";
+import { verdictOf } from "../../src/alerts/verdict.ts";
+import type { InventoryMatch, InventoryQuery } from "../../src/issuance/inventory.ts";
+
+const certificate: InventoryQuery = {
+  id: 7,
+  issuanceId: "ab".repeat(32),
+  fingerprint: "cd".repeat(20),
+  tbsSha256: "ef".repeat(32),
+  sans: ["example.org"],
+  subjectCn: null,
+  serial: "01",
+  notBefore: 1,
+  notAfter: 2,
+  updateType: "PrecertLogEntry",
+};
+const final = { ...certificate, updateType: "X509LogEntry" };
+const found = (basis: InventoryMatch["basis"]): InventoryMatch => ({
+  basis,
+  inventoryRow: "row",
+  nearMiss: null,
+});
+const notFound = (nearMiss: InventoryMatch["nearMiss"] = null): InventoryMatch => ({
+  basis: "none",
+  inventoryRow: null,
+  nearMiss,
+});
+const reason = (of: InventoryQuery, match: InventoryMatch, precertMatch: "serial" | "tbs" = "serial") =>
+  verdictOf(of, match, precertMatch).reason;
+
+test("what is found is info, what is not is suspicious", () => {
+  for (const basis of ["fingerprint", "tbs", "serial"] as const) {
+    expect(verdictOf(certificate, found(basis), "serial")).toMatchObject({
+      id: 7,
+      severity: "info",
+      match_basis: basis,
+      inventory_row: "row",
+      reason_after_other: expect.stringMatching(/^All-clear: /),
+    });
+  }
+  expect(verdictOf(certificate, notFound(), "serial")).toMatchObject({
+    severity: "suspicious",
+    match_basis: "none",
+    inventory_row: null,
+    reason_after_other: expect.stringMatching(/^Escalation: /),
+  });
+});
+
+describe("the reason", () => {
+  const noDer = { ...certificate, tbsSha256: null };
+  const cases: [string, string, string][] = [
+    ["this certificate", reason(final, found("fingerprint")), "very certificate"],
+    [
+      "its final certificate",
+      reason(certificate, found("tbs")),
+      "the final certificate of this precertificate",
+    ],
+    ["other SCTs", reason(final, found("tbs")), "with other SCTs"],
+    ["not compared for want of DER", reason(noDer, found("serial")), "the feed sent no DER"],
+    ["not compared for want of a hash", reason(certificate, found("serial")), "it has no TBS hash there"],
+    ["not there", reason(final, notFound()), "This certificate is not in the inventory."],
+    ["no final there", reason(certificate, notFound()), "no certificate that belongs to this precertificate"],
+    ["a copy", reason(certificate, notFound("other contents")), "a copy made to look like yours"],
+    ["an excuse that is taken", reason(certificate, notFound("already used")), "one of the two is not yours"],
+    [
+      "nothing to look for",
+      reason({ ...final, fingerprint: "", tbsSha256: null }, notFound()),
+      "neither fingerprint nor DER",
+    ],
+    ["tbs only, without DER", reason(noDer, notFound(), "tbs"), "PRECERT_MATCH=tbs allows nothing else"],
+  ];
+  test.each(cases)("says: %s", (_, sentence, part) => {
+    expect(sentence).toContain(part);
+    expect(sentence).toMatch(/^[A-Z].*\.$/);
+  });
+
+  test("is another in each case", () => {
+    expect(new Set(cases.map(([, sentence]) => sentence)).size).toBe(cases.length);
+  });
+});

@@ -1,0 +1,173 @@
+import { createServer } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import { Webhook } from "standardwebhooks";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { WebhookSender } from "../../src/alerts/webhook.ts";
+import type { WebhookConfig } from "../../src/config.ts";
+import { startWebhookReceiver, type WebhookReceiver } from "../../src/demo/receiver.ts";
+
+const secret = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;
+const never = new AbortController().signal;
+
+describe("WebhookSender", () => {
+  let receiver: WebhookReceiver;
+  const senders: WebhookSender[] = [];
+  beforeEach(async () => {
+    receiver = await startWebhookReceiver();
+  });
+  afterEach(async () => {
+    for (const sender of senders.splice(0)) await sender.close();
+    await receiver.close();
+  });
+
+  function open(config: Partial<WebhookConfig> = {}): WebhookSender {
+    const defaults = {
+      url: receiver.url,
+      timeoutSeconds: 10,
+      secret: null,
+      authorization: null,
+      maxAttempts: 3,
+    };
+    const sender = new WebhookSender({ ...defaults, ...config }, { version: "1.2.3", connections: 4 });
+    senders.push(sender);
+    return sender;
+  }
+
+  test("posts the payload as JSON, with who sends it and an idempotency key, and nothing more", async () => {
+    const payload = { name: "\u00e9\u2028", absent: null };
+    expect(await open().send(payload, "id_1", never)).toEqual({ ok: true });
+    const [{ method, headers, json }] = receiver.deliveries as [(typeof receiver.deliveries)[0]];
+    expect([method, json]).toEqual(["POST", payload]);
+    expect(headers).toMatchObject({
+      "content-type": "application/json",
+      "user-agent": "certwatch/1.2.3",
+      "webhook-id": "id_1",
+    });
+    for (const name of ["authorization", "webhook-signature", "webhook-timestamp"])
+      expect(headers[name]).toBeUndefined();
+  });
+
+  test.each([secret, secret.replace("whsec_", ""), secret.replace(/=+$/, "")])(
+    "signs as Standard Webhooks has it, also with a secret written as %s",
+    async (written) => {
+      await open({ secret: written, authorization: "Bearer x" }).send({ a: "\u00e9" }, "id_2", never);
+      const { body, headers } = receiver.deliveries[0]!;
+      expect(new Webhook(secret).verify(body, headers as Record<string, string>)).toEqual({ a: "\u00e9" });
+      expect(() => new Webhook(secret).verify(`${body} `, headers as Record<string, string>)).toThrow();
+      expect(headers.authorization).toBe("Bearer x");
+    },
+  );
+
+  test.each([200, 201, 202, 204, 299])("%d is success", async (status) => {
+    receiver.setBehaviour(status);
+    expect(await open().send({}, "id", never)).toEqual({ ok: true });
+  });
+
+  test.each([300, 304, 400, 401, 404, 410, 500, 502])(
+    "%d is failure, without a wait of its own",
+    async (status) => {
+      receiver.setBehaviour({ status, headers: { "Retry-After": "30" } });
+      expect(await open().send({}, "id", never)).toEqual({
+        ok: false,
+        error: `the receiver answered ${status}`,
+        retryAfterSeconds: 0,
+      });
+    },
+  );
+
+  test.each([301, 302, 307, 308])("a redirect (%d) is not followed", async (status) => {
+    receiver.setBehaviour({ status, headers: { Location: `${receiver.url}elsewhere` } });
+    expect(await open().send({}, "id", never)).toMatchObject({ ok: false });
+    expect(receiver.deliveries.map(({ path }) => path)).toEqual(["/"]);
+  });
+
+  test.each([
+    [429, "7", 7],
+    [503, "59", 59],
+    [503, "3600", 60],
+    [429, "-1", 0],
+    [429, "tomorrow", 0],
+  ])("%d with Retry-After %s asks for %d s", async (status, header, seconds) => {
+    receiver.setBehaviour({ status, headers: { "Retry-After": header } });
+    expect(await open().send({}, "id", never)).toMatchObject({ ok: false, retryAfterSeconds: seconds });
+  });
+
+  test.each([0.3, 0.2503, 0.0015])(
+    "a receiver that hangs is given up after the timeout of %d s",
+    async (timeoutSeconds) => {
+      receiver.setBehaviour("hang");
+      expect(await open({ timeoutSeconds }).send({}, "id", never)).toEqual({
+        ok: false,
+        error: `no answer within ${timeoutSeconds} s`,
+        retryAfterSeconds: 0,
+      });
+    },
+  );
+
+  test("a connection that is cut, and one that is refused, are failures with a reason", async () => {
+    receiver.setBehaviour("close");
+    expect(await open().send({}, "id", never)).toMatchObject({
+      ok: false,
+      error: expect.stringContaining("UND_ERR_SOCKET"),
+    });
+    const { url } = receiver;
+    await receiver.close();
+    expect(await open({ url }).send({}, "id", never)).toMatchObject({
+      ok: false,
+      error: expect.stringContaining("ECONNREFUSED"),
+    });
+    const named = url.replace("127.0.0.1", "localhost"); // several addresses: an error without a message of its own
+    expect(await open({ url: named }).send({}, "id", never)).toMatchObject({
+      error: expect.stringMatching(/ECONNREFUSED: \w+/),
+    });
+    receiver = await startWebhookReceiver();
+  });
+
+  test("an abort ends it at once, before and during the attempt", async () => {
+    receiver.setBehaviour("hang");
+    const sender = open();
+    const stop = new AbortController();
+    const running = sender.send({}, "id", stop.signal);
+    await receiver.waitForCount(1);
+    stop.abort();
+    expect(await running).toMatchObject({ ok: false });
+    expect(await sender.send({}, "id", stop.signal)).toMatchObject({ ok: false });
+    expect(receiver.count).toBe(1);
+  });
+
+  test("the status is the outcome, whatever becomes of the body", async () => {
+    const sockets = new Set<Socket>();
+    let answers = 0;
+    const server = createServer((request, response) => {
+      request.resume();
+      answers += 1;
+      response.writeHead(200, { "Content-Length": "1000000000" });
+      const cut = answers === 2;
+      response.write("x".repeat(answers === 1 ? 10 : 200_000), () => cut && response.socket?.destroy());
+    });
+    server.on("connection", (socket) => sockets.add(socket));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const sender = open({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` });
+    for (let i = 0; i < 3; i += 1) expect(await sender.send({}, "id", never)).toEqual({ ok: true });
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+
+  test("connections are kept, and no more than configured are opened", async () => {
+    const ports = new Set<number>();
+    const server = createServer((request, response) => {
+      ports.add(request.socket.remotePort!);
+      request.resume();
+      request.on("end", () => setImmediate(() => response.writeHead(200).end("thank you")));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const sender = open({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` });
+    const results = await Promise.all(
+      Array.from({ length: 40 }, (_, i) => sender.send({ i }, `id_${i}`, never)),
+    );
+    expect(results).toEqual(Array(40).fill({ ok: true }));
+    expect(ports.size).toBeLessThanOrEqual(4);
+    await sender.close();
+    await new Promise((resolve) => server.close(resolve));
+  });
+});

@@ -1,0 +1,20 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+const isShort = process.env.CHAOS_SHORT === "1";
+
+// CHAOS_SHORT=1: every kind of damage once, in minutes. CHAOS_SEED=<n>: the random choices of an earlier run.
+// SOAK_MINUTES=<n>: how long the soak takes.
+export default defineConfig({
+  test: {
+    root: fileURLToPath(new URL("../..", import.meta.url)),
+    include: ["test/chaos/**/*.test.ts"],
+    globalSetup: ["test/support/global-setup.ts", "test/chaos/support/setup.ts"],
+    reporters: ["default", "./test/support/closing-line.ts"],
+    fileParallelism: false,
+    // Of one file: tests that mostly wait.
+    maxConcurrency: 10,
+    testTimeout: isShort ? 120_000 : 900_000,
+    hookTimeout: 120_000,
+  },
+});

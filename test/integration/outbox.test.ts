@@ -1,0 +1,389 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import type { CertUpdate } from "../../src/feed/message.ts";
+import { identify } from "../../src/issuance/identity.ts";
+import { describeOnEveryDatabase } from "../support/databases.ts";
+import { delegate, oneStep, Replica } from "../support/outbox.ts";
+import { type Cluster, type DatabaseSource, NO_POSTGRES, startCluster } from "../support/postgres.ts";
+import { describeIfAvailable } from "../support/skip.ts";
+import { argon, final, matchOf, oak, precertificate, theirs } from "../support/updates.ts";
+
+const hijackOf = (...dnsNames: string[]) => theirs.issue({ dnsNames });
+const someFinal = (name = "example.org") => final(hijackOf(name));
+
+describeOnEveryDatabase("recording", (open) => {
+  let source: DatabaseSource;
+  let replica: Replica;
+  let other: Replica;
+  beforeAll(async () => {
+    source = await open();
+    const dsn = await source.createDatabase();
+    replica = new Replica(dsn);
+    other = new Replica(dsn);
+  });
+  afterAll(async () => {
+    await replica?.db.end();
+    await other?.db.end();
+    await source?.close();
+  });
+  beforeEach(async () => {
+    await replica.emptyTables();
+    for (const one of [replica, other]) {
+      one.errors.length = 0;
+      one.lines.length = 0;
+      one.recorded.length = 0;
+    }
+  });
+
+  const count = () => replica.value<number>("SELECT count(*) FROM public.alerts");
+
+  test("a row says what the feed said, and is pending", async () => {
+    const update = precertificate(hijackOf("example.org", "www.example.org"));
+    await replica.record([update], { graceSeconds: 60 });
+    const [row] = await replica.query(
+      `SELECT fingerprint, sans, matched, issuer, seen_at, delivered, severity, last_error,
+              judge_at - recorded_at = '60 s' AS grace, payload ->> 'serial' AS serial FROM public.alerts`,
+    );
+    expect(row).toEqual({
+      fingerprint: update.fingerprintSha1,
+      sans: ["example.org", "www.example.org"],
+      matched: ["example.org"],
+      issuer: "/CN=Obliging CA R1/O=Obliging CA Ltd",
+      seen_at: Math.floor(update.seenEpochSeconds!),
+      delivered: false,
+      severity: "pending",
+      last_error: null,
+      grace: true,
+      serial: update.serial,
+    });
+  });
+
+  test("more than one batch is recorded whole, and reported once", async () => {
+    const [template] = [someFinal()];
+    const updates = Array.from({ length: 1200 }, (_, i) => ({
+      ...template!,
+      fingerprintSha1: i.toString(16).padStart(40, "0"),
+    }));
+    await replica.record([...updates, ...updates]);
+    expect(await replica.value("SELECT count(DISTINCT fingerprint) FROM public.alerts")).toBe(1200);
+    expect(replica.recorded).toHaveLength(1200);
+    expect(await replica.metric("alerts_waiting")).toBe(0);
+  });
+
+  describe("the same certificate again is silent", () => {
+    test("in one batch, from memory, from the database, and by another replica", async () => {
+      const hijack = hijackOf("example.org");
+      const recorder = replica.recorder();
+      const add = (update: CertUpdate) => recorder.add(update, matchOf(update));
+      recorder.loop.start();
+      add(final(hijack));
+      add(final(hijack, { log: oak }));
+      await vi.waitFor(() => expect(replica.recorded).toHaveLength(1));
+      add(final(hijack, { log: argon, server: "rust" }));
+      expect(recorder.waiting).toBe(0);
+      expect(await recorder.drain(10_000)).toBe(0);
+      await replica.record([final(hijack)]);
+      await other.record([final(hijack, { feed: "lite" })]);
+      expect(await count()).toBe(1);
+      expect([replica.recorded.length, other.recorded.length]).toEqual([1, 0]);
+    });
+
+    test("when both replicas record it at the same moment", async () => {
+      const updates = Array.from({ length: 50 }, () => someFinal());
+      await Promise.all([replica.record(updates), other.record([...updates].reverse())]);
+      expect(await count()).toBe(50);
+      expect(replica.recorded.length + other.recorded.length).toBe(50);
+    });
+
+    test("after it was merged into the event of its issuance, while its neighbours are recorded", async () => {
+      const hijack = hijackOf("example.org");
+      await replica.process([precertificate(hijack), final(hijack)]);
+      expect(await count()).toBe(1);
+      other.recorded.length = 0;
+      await other.record([final(hijack), someFinal("b.example.org"), precertificate(hijack)]);
+      expect(other.recorded).toHaveLength(1);
+      expect(await count()).toBe(2);
+    });
+  });
+
+  describe("hostile contents", () => {
+    test("NUL, lone surrogates, huge and senseless values are recorded, judged, and lose no neighbour", async () => {
+      const nul = {
+        ...someFinal(),
+        allDomains: ["evil\0.example.org", "example.org"],
+        issuerO: "a\0b",
+        certLink: "\0",
+      };
+      const surrogate = {
+        ...someFinal(),
+        allDomains: ["\ud800.example.org"],
+        issuerAggregated: "\udfff",
+        serial: "\udc00",
+      };
+      const huge = {
+        ...someFinal(),
+        allDomains: [`${"a".repeat(2_000_000)}.example.org`],
+        issuerCn: "x".repeat(500_000),
+      };
+      const escapes = { ...someFinal(), allDomains: [`${'\u0001\\"'.repeat(100_000)}.example.org`] };
+      const many = {
+        ...someFinal(),
+        allDomains: Array.from({ length: 20_000 }, (_, i) => `${i}.example.org`),
+      };
+      const senseless = {
+        ...someFinal(),
+        seenEpochSeconds: -62_135_596_800,
+        notBeforeEpochSeconds: null,
+        sourceName: "\u2028",
+      };
+      const empty: CertUpdate = {
+        ...someFinal(),
+        updateType: null,
+        fingerprintSha1: null,
+        serial: null,
+        issuerCn: null,
+      };
+      Object.assign(empty, {
+        issuerO: null,
+        issuerAggregated: null,
+        asDerBase64: null,
+        leafJson: "{}",
+        allDomains: [],
+      });
+      const neighbours = [someFinal(), someFinal()];
+      const all = [neighbours[0]!, nul, surrogate, huge, escapes, many, senseless, empty, neighbours[1]!];
+      expect(await replica.record(all)).toBe(0);
+      await replica.judge();
+      expect(await replica.verdicts()).toEqual(all.map(() => "suspicious none"));
+      const rows = await replica.rows();
+      expect(rows.map(({ last_error }) => last_error)).toEqual(all.map(() => null));
+      expect(rows[1]!.sans).toEqual(["evil\ufffd.example.org", "example.org"]);
+      expect(rows[2]!.sans).toEqual(["\ufffd.example.org"]);
+      expect(rows[3]!.sans[0]).toHaveLength(2_000_012);
+      expect(rows[5]!.sans).toHaveLength(20_000);
+      expect(replica.errors).toEqual([]);
+    });
+
+    test("a number that no date has, as a server sends it, hides nothing", async () => {
+      const { parseMessage } = await import("../../src/feed/message.ts");
+      const text =
+        '{"message_type":"certificate_update","data":{"seen":1e300,"cert_index":1e300,"leaf_cert":{"all_domains":["example.org"],"not_before":1e300,"not_after":-1e300,"serial_number":"01"}}}';
+      const parsed = parseMessage(Buffer.from(text));
+      if (parsed.type !== "certificate_update") throw new Error("not an update");
+      await replica.process([parsed.update]);
+      const [row] = await replica.query<{ seen_at: number }>(
+        "SELECT seen_at, payload -> 'not_before' AS v FROM public.alerts",
+      );
+      expect(row).toEqual({ seen_at: expect.any(Number), v: null });
+      expect(Math.abs(row!.seen_at - Date.now() / 1000)).toBeLessThan(600);
+    });
+  });
+
+  describe("a row that the database refuses", () => {
+    const refuse = (condition: string, state: string) =>
+      replica.query(`
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          IF ${condition} THEN RAISE EXCEPTION 'not this one' USING ERRCODE = '${state}'; END IF;
+          RETURN NEW;
+        END $$`);
+    const refuseBy = async (condition: string, state: string) => {
+      await refuse(condition, state);
+      await replica.query(
+        "CREATE TRIGGER refuse BEFORE INSERT ON public.alerts FOR EACH ROW EXECUTE FUNCTION refuse()",
+      );
+      return async () => {
+        await replica.query("DROP FUNCTION refuse CASCADE");
+      };
+    };
+    const bad = { ...someFinal(), allDomains: ["b\u00fcd.example.org"], issuerAggregated: "refuse me" };
+
+    test.each(["22P02", "22021", "23514"])(
+      "with SQLSTATE %s is stored stripped to its names, with the reason; its neighbours whole",
+      async (state) => {
+        const undo = await refuseBy("NEW.issuer = 'refuse me'", state);
+        try {
+          expect(await replica.record([someFinal(), bad, someFinal()])).toBe(0);
+        } finally {
+          await undo();
+        }
+        const rows = await replica.query<{ fingerprint: string }>(
+          "SELECT fingerprint, sans, issuer, matched, last_error FROM public.alerts ORDER BY fingerprint = $1, id",
+          [bad.fingerprintSha1],
+        );
+        expect(rows).toHaveLength(3);
+        expect(rows[2]).toEqual({
+          fingerprint: bad.fingerprintSha1,
+          sans: ["b?d.example.org"],
+          issuer: null,
+          matched: ["example.org"],
+          last_error: `stored with its names only: not this one (${state})`,
+        });
+        expect(rows.slice(0, 2)).toMatchObject([{ last_error: null }, { last_error: null }]);
+        expect(replica.errors).not.toHaveLength(0);
+        expect(replica.recorded).toHaveLength(3);
+        // It is judged and sent like any other.
+        await replica.judge();
+        expect(await replica.verdicts()).toEqual(["suspicious none", "suspicious none", "suspicious none"]);
+        expect((await replica.rows()).every(({ is_due }) => is_due)).toBe(true);
+      },
+    );
+
+    test("and refuses stripped too is logged whole and counted, once; its neighbours are stored", async () => {
+      const undo = await refuseBy(`NEW.fingerprint = '${bad.fingerprintSha1}'`, "23514");
+      const dropped = await replica.metric("alerts_dropped_total");
+      try {
+        await replica.record([someFinal(), bad, someFinal()]);
+      } finally {
+        await undo();
+      }
+      expect(await count()).toBe(2);
+      expect(await replica.metric("alerts_dropped_total")).toBe(dropped + 1);
+      const lines = replica.logged("could not be recorded");
+      expect(lines).toMatchObject([
+        {
+          level: 50,
+          dropped: { fingerprint: bad.fingerprintSha1, sans: bad.allDomains, issuer: "refuse me" },
+        },
+      ]);
+    });
+  });
+
+  describe("a write that fails", () => {
+    /** Breaks the first statement, before it runs or after it was committed. */
+    function breakFirst(when: "before" | "after"): () => void {
+      const { db } = replica;
+      let calls = 0;
+      replica.db = {
+        ...delegate(db),
+        query: async <Row>(sql: Parameters<typeof db.query>[0], ms: number) => {
+          calls += 1;
+          const isBroken = calls === 1;
+          if (isBroken && when === "before") throw new Error("not persisted");
+          const rows = await db.query<Row>(sql, ms);
+          if (isBroken) throw new Error("persisted, but the answer was lost");
+          return rows;
+        },
+      };
+      return () => {
+        replica.db = db;
+      };
+    }
+
+    test.each(["before", "after"] as const)("%s its commit is repeated, and leaves one row", async (when) => {
+      const repair = breakFirst(when);
+      try {
+        expect(await replica.record([someFinal()])).toBe(0);
+      } finally {
+        repair();
+      }
+      expect(replica.errors).toHaveLength(1);
+      expect(await count()).toBe(1);
+      await replica.judge();
+      expect(await replica.verdicts()).toEqual(["suspicious none"]);
+    });
+
+    test.each(["before", "after"] as const)("%s the commit of a judgement leaves one event", async (when) => {
+      const hijack = hijackOf("example.org");
+      await replica.record([precertificate(hijack), final(hijack)]);
+      const { db } = replica;
+      let broken = false;
+      replica.db = {
+        ...delegate(db),
+        query: async <Row>(sql: Parameters<typeof db.query>[0], ms: number) => {
+          const isJudgement = sql.text.includes("UPDATE") && !broken;
+          if (isJudgement) broken = true;
+          if (isJudgement && when === "before") throw new Error("not persisted");
+          const rows = await db.query<Row>(sql, ms);
+          if (isJudgement) throw new Error("persisted, but the answer was lost");
+          return rows;
+        },
+      };
+      try {
+        await replica.judge();
+      } finally {
+        replica.db = db;
+      }
+      expect(replica.errors).toHaveLength(1);
+      await replica.judge();
+      expect(await replica.rows()).toMatchObject([{ severity: "suspicious", is_due: true }]);
+      expect((await replica.rows())[0]!.merged_keys).toHaveLength(1);
+    });
+
+    test("is no memory of its certificates: they wait until the commit", async () => {
+      const update = someFinal();
+      const repair = breakFirst("before");
+      const recorder = replica.recorder();
+      repair();
+      const remembered = await replica.metric("dedupe_cache_size");
+      recorder.add(update, matchOf(update));
+      await oneStep(recorder.loop);
+      expect(replica.errors).toHaveLength(1);
+      expect(recorder.waiting).toBe(1);
+      expect(await replica.metric("dedupe_cache_size")).toBe(remembered);
+      expect(await recorder.drain(10_000)).toBe(0);
+      expect(await count()).toBe(1);
+    });
+
+    test("of the inventory leaves certificates pending", async () => {
+      await replica.record([someFinal()]);
+      await replica.query("ALTER TABLE public.certs RENAME TO certs_away");
+      try {
+        await replica.judge();
+        expect(await replica.verdicts()).toEqual(["pending"]);
+        expect(replica.errors).toHaveLength(1);
+      } finally {
+        await replica.query("ALTER TABLE public.certs_away RENAME TO certs");
+      }
+      await replica.judge();
+      expect(await replica.verdicts()).toEqual(["suspicious none"]);
+    });
+  });
+
+  describe("memory", () => {
+    test("what cannot be written by the end of a stop is counted and logged whole", async () => {
+      const { db } = replica;
+      const away = async () => {
+        throw new Error("the database is away");
+      };
+      replica.db = { ...delegate(db), query: away };
+      const dropped = await replica.metric("alerts_dropped_total");
+      const recorder = replica.recorder();
+      replica.db = db;
+      const update = someFinal();
+      recorder.add(update, matchOf(update));
+      expect(await recorder.drain(10)).toBe(1);
+      expect(await replica.metric("alerts_dropped_total")).toBe(dropped + 1);
+      expect(replica.logged("could not be recorded")).toMatchObject([
+        { dropped: { certificate_key: identify(update).certificateKey, payload: { serial: update.serial } } },
+      ]);
+    });
+  });
+});
+
+describeIfAvailable("recording while PostgreSQL is away", NO_POSTGRES, () => {
+  test.each(["stop", "kill"] as const)(
+    "after a %s, certificates wait in memory and are written when it is back",
+    async (how) => {
+      const cluster: Cluster = await startCluster();
+      const replica = new Replica(await cluster.createDatabase());
+      try {
+        const recorder = replica.recorder();
+        recorder.loop.start();
+        const add = (update: CertUpdate) => recorder.add(update, matchOf(update));
+        const [before, during] = [someFinal(), [someFinal(), someFinal(), someFinal()]];
+        add(before);
+        await vi.waitFor(() => expect(replica.recorded).toHaveLength(1), 20_000);
+        await cluster[how]();
+        for (const update of [...during, ...during, before]) add(update);
+        await vi.waitFor(() => expect(replica.errors.length).toBeGreaterThan(0), 20_000);
+        expect(recorder.waiting).toBe(3);
+        await cluster.start();
+        await vi.waitFor(() => expect(recorder.waiting).toBe(0), 20_000);
+        expect(await recorder.drain(10_000)).toBe(0);
+        expect(await replica.value("SELECT count(*) FROM public.alerts")).toBe(4);
+      } finally {
+        await replica.db.end();
+        await cluster.close();
+      }
+    },
+  );
+});

@@ -1,0 +1,114 @@
+import { describe, expect, test } from "vitest";
+import type { CertUpdate } from "../../src/feed/message.ts";
+import { identify, normalizeSerial } from "../../src/issuance/identity.ts";
+import { tbsSha256 } from "../../src/issuance/tbs.ts";
+import { final, ours, precertificate, theirs, willow } from "../support/updates.ts";
+
+const issuance = ours.issue({ dnsNames: ["example.org", "*.example.org"], commonName: "Example" });
+const base = final(issuance);
+const idOf = (change: Partial<CertUpdate>) => identify({ ...base, ...change }).issuanceId;
+const keyOf = (update: CertUpdate) => identify(update).certificateKey;
+
+describe("the issuance", () => {
+  test("is the same for precertificate and final, of every server and feed, tiled or not", () => {
+    const updates = (["go", "rust", "calidog"] as const).flatMap((server) => [
+      final(issuance, { server }),
+      precertificate(issuance, { server }),
+    ]);
+    updates.push(
+      final(issuance, { feed: "lite" }),
+      precertificate(issuance, { feed: "lite", server: "rust" }),
+    );
+    updates.push(precertificate(issuance, { log: willow }), final(issuance, { log: willow }));
+    expect(new Set(updates.map((update) => identify(update).issuanceId)).size).toBe(1);
+    expect(idOf({})).toMatch(/^[0-9a-f]{64}$/);
+  });
+
+  test.each([
+    [
+      "the serial in another notation",
+      { serial: `00:${base.serial!.toLowerCase().match(/../g)!.join(":")}` },
+    ],
+    [
+      "the names in another order and case, repeated",
+      { allDomains: ["EXAMPLE", "*.Example.org", "example.org", "example.org"] },
+    ],
+    [
+      "another log, link, time and kind",
+      { sourceName: "x", certLink: null, seenEpochSeconds: 1, updateType: "x" },
+    ],
+    ["another fingerprint, where there is a serial", { fingerprintSha1: "00".repeat(20) }],
+  ])("is the same with %s", (_, change) => {
+    expect(idOf(change)).toBe(idOf({}));
+  });
+
+  test.each([
+    ["issuer CN", { issuerCn: "E8" }],
+    ["issuer O", { issuerO: null }],
+    ["issuer CN in the place of O", { issuerCn: base.issuerO, issuerO: base.issuerCn }],
+    ["serial", { serial: "01" }],
+    ["beginning", { notBeforeEpochSeconds: 1 }],
+    ["missing end", { notAfterEpochSeconds: null }],
+    ["names", { allDomains: [...base.allDomains, "a.example.org"] }],
+    ["names, joined", { allDomains: [base.allDomains.join(",")] }],
+  ])("is another with another %s", (_, change) => {
+    expect(idOf(change)).not.toBe(idOf({}));
+  });
+
+  test("without serial has the fingerprint in its place, then the whole leaf", () => {
+    const noSerial = { serial: null };
+    expect(idOf({ ...noSerial, fingerprintSha1: "aa".repeat(20) })).not.toBe(
+      idOf({ ...noSerial, fingerprintSha1: "bb".repeat(20) }),
+    );
+    const nothing = { serial: null, fingerprintSha1: null };
+    expect(idOf({ ...nothing, leafJson: "{}" })).not.toBe(idOf({ ...nothing, leafJson: "[]" }));
+  });
+
+  test("never fails, whatever is missing", () => {
+    const empty = Object.fromEntries(Object.keys(base).map((key) => [key, null]));
+    expect(identify({ ...(empty as unknown as CertUpdate), allDomains: [] })).toEqual({
+      issuanceId: expect.stringMatching(/^[0-9a-f]{64}$/),
+      certificateKey: expect.stringMatching(/^issuance:[0-9a-f]{64}:final$/),
+      tbsSha256: null,
+    });
+    expect(identify({ ...base, asDerBase64: "not base64 at all!" }).tbsSha256).toBeNull();
+    expect(identify({ ...base, allDomains: ["\ud800", "\0"] }).issuanceId).toMatch(/^[0-9a-f]{64}$/);
+  });
+});
+
+describe("the certificate", () => {
+  test("is its fingerprint, where there is one, in every log", () => {
+    expect(keyOf(base)).toBe(`sha1:${base.fingerprintSha1}`);
+    expect(keyOf(final(issuance, { server: "rust", feed: "lite" }))).toBe(keyOf(base));
+    expect(keyOf(precertificate(issuance))).not.toBe(keyOf(base));
+  });
+
+  test("is its TBS hash where there is no fingerprint", () => {
+    const hash = tbsSha256(issuance.certificateDer);
+    expect(keyOf({ ...base, fingerprintSha1: null })).toBe(`tbs:${hash}`);
+    expect(identify(base).tbsSha256).toBe(hash);
+    expect(identify(precertificate(issuance)).tbsSha256).toBe(hash);
+  });
+
+  test("is its issuance and kind where there is neither", () => {
+    const tiled = precertificate(issuance, { log: willow });
+    expect([tiled.fingerprintSha1, tiled.asDerBase64]).toEqual([null, null]);
+    expect(keyOf(tiled)).toBe(`issuance:${idOf({})}:precertificate`);
+    const other = precertificate(theirs.issue({ dnsNames: ["example.org"] }), { log: willow });
+    expect(keyOf(other)).not.toBe(keyOf(tiled));
+  });
+});
+
+test.each([
+  ["00b7590a", "B7590A"],
+  ["b7:59:0A", "B7590A"],
+  ["0xB7590A", "B7590A"],
+  [" b7 59 0a ", "B7590A"],
+  ["0010", "10"],
+  ["00", null],
+  ["", null],
+  ["zz", null],
+  [null, null],
+])("the serial number %j is %j", (serial, normal) => {
+  expect(normalizeSerial(serial)).toBe(normal);
+});

@@ -1,0 +1,179 @@
+import { describe, expect, test } from "vitest";
+import { interruptibleSleep, Loop } from "../src/loop.ts";
+
+/** A loop whose steps the test ends by hand. */
+function controlledLoop(options: { stallMs?: number } = {}) {
+  const errors: unknown[] = [];
+  const steps: { resolve: (delayMs: number) => void; reject: (error: Error) => void; signal: AbortSignal }[] =
+    [];
+  const waiters = new Set<() => void>();
+  const loop = new Loop({
+    name: "test",
+    step: (signal) =>
+      new Promise((resolve, reject) => {
+        steps.push({ resolve, reject, signal });
+        for (const check of waiters) check();
+      }),
+    onError: (error) => errors.push(error),
+    ...options,
+  });
+  const begun = (count: number) =>
+    new Promise<void>((resolve) => {
+      const check = () => {
+        if (steps.length >= count) resolve();
+      };
+      waiters.add(check);
+      check();
+    });
+  return { loop, steps, errors, begun };
+}
+const turn = () => new Promise((resolve) => setTimeout(resolve, 30));
+
+describe("Loop", () => {
+  test("steps follow one another, at once, after their delay, or when woken", async () => {
+    const { loop, steps, begun } = controlledLoop();
+    loop.start();
+    loop.start(); // a second time means nothing
+    await begun(1);
+    steps[0]!.resolve(0);
+    await begun(2);
+    steps[1]!.resolve(50);
+    await begun(3);
+    steps[2]!.resolve(Number.POSITIVE_INFINITY);
+    await turn();
+    expect(steps).toHaveLength(3);
+    loop.wake();
+    await begun(4);
+    steps[3]!.resolve(Number.POSITIVE_INFINITY);
+    await loop.stop();
+    expect(steps).toHaveLength(4);
+  });
+
+  test("a wake-up during a step is not lost, and two make one step", async () => {
+    const { loop, steps, begun } = controlledLoop();
+    loop.start();
+    await begun(1);
+    loop.wake();
+    loop.wake();
+    steps[0]!.resolve(Number.POSITIVE_INFINITY);
+    await begun(2);
+    steps[1]!.resolve(Number.POSITIVE_INFINITY);
+    await turn();
+    expect(steps).toHaveLength(2);
+    await loop.stop();
+  });
+
+  test("a wake-up before the start is no step too many", async () => {
+    const { loop, steps, begun } = controlledLoop();
+    loop.wake();
+    loop.start();
+    await begun(1);
+    steps[0]!.resolve(Number.POSITIVE_INFINITY);
+    await turn();
+    expect(steps).toHaveLength(1);
+    await loop.stop();
+  });
+
+  test("a failed step is told, and repeated after a back-off that wake-ups do not shorten", async () => {
+    const { loop, steps, errors, begun } = controlledLoop();
+    loop.start();
+    await begun(1);
+    const failedMs = performance.now();
+    steps[0]!.reject(new Error("no"));
+    await turn();
+    loop.wake();
+    await begun(2);
+    expect(performance.now() - failedMs).toBeGreaterThanOrEqual(249);
+    expect(errors).toEqual([new Error("no")]);
+    expect(loop.problem()).toBeNull();
+    steps[1]!.reject(new Error("again"));
+    await turn();
+    await loop.stop(); // interrupts the back-off
+    expect(steps).toHaveLength(2);
+  });
+
+  test("a step that throws at once is a failed step", async () => {
+    const errors: unknown[] = [];
+    const loop = new Loop({
+      name: "test",
+      step: () => {
+        throw new Error("at once");
+      },
+      onError: (error) => errors.push(error),
+    });
+    loop.start();
+    await turn();
+    await loop.stop();
+    expect(errors).toEqual([new Error("at once")]);
+  });
+
+  test("stop lets the running step end, which sees its signal aborted, and begins no other", async () => {
+    const { loop, steps, begun } = controlledLoop();
+    loop.start();
+    await begun(1);
+    let hasStopped = false;
+    const stopped = loop.stop().then(() => {
+      hasStopped = true;
+    });
+    await turn();
+    expect([hasStopped, steps[0]!.signal.aborted]).toEqual([false, true]);
+    steps[0]!.resolve(0);
+    await stopped;
+    loop.wake();
+    await turn();
+    expect(steps).toHaveLength(1);
+  });
+
+  test("stop of a loop that was never started, and twice", async () => {
+    const { loop, steps } = controlledLoop();
+    await loop.stop();
+    await loop.stop();
+    expect(steps).toHaveLength(0);
+  });
+
+  test("a stuck step is a problem, a long sleep is none", async () => {
+    const { loop, steps, begun } = controlledLoop({ stallMs: 100 });
+    loop.start();
+    await begun(1);
+    expect(loop.problem()).toBeNull();
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    expect(loop.problem()).toBe("test has been stuck for more than 0.1 s");
+    steps[0]!.resolve(60_000);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    expect(loop.problem()).toBeNull();
+    await loop.stop();
+  });
+
+  test("a loop whose error handler fails has died, and says so", async () => {
+    let calls = 0;
+    const loop = new Loop({
+      name: "test",
+      step: () => Promise.reject(new Error("no")),
+      onError: () => {
+        calls += 1;
+        throw new Error("the log is full");
+      },
+    });
+    loop.start();
+    await turn();
+    expect(loop.problem()).toBe("test has died");
+    expect(calls).toBe(1);
+    await loop.stop();
+  });
+});
+
+describe("interruptibleSleep", () => {
+  test("never rejects, and a longer time than a timer keeps does not fire at once", async () => {
+    const stop = new AbortController();
+    let awake = false;
+    const sleeping = interruptibleSleep(Number.POSITIVE_INFINITY, stop.signal).then(() => {
+      awake = true;
+    });
+    await turn();
+    expect(awake).toBe(false);
+    stop.abort();
+    await sleeping;
+    await interruptibleSleep(60_000, stop.signal); // aborted already
+    await interruptibleSleep(5, new AbortController().signal);
+  });
+});

@@ -1,0 +1,177 @@
+import { pino } from "pino";
+import { Classifier } from "../../src/alerts/classify.ts";
+import { Deliverer } from "../../src/alerts/deliver.ts";
+import { Recorder, type RecorderOptions } from "../../src/alerts/record.ts";
+import { WebhookSender } from "../../src/alerts/webhook.ts";
+import { parseDsn } from "../../src/db/dsn.ts";
+import type { PendingCertificate } from "../../src/db/due-certificates.ts";
+import { type Database, openPool } from "../../src/db/pool.ts";
+import type { CertUpdate } from "../../src/feed/message.ts";
+import type { Loop } from "../../src/loop.ts";
+import { createMetrics } from "../../src/metrics.ts";
+import { matchOf } from "./updates.ts";
+
+/** One line of the log. */
+export type LogLine = { level: number; msg: string } & Record<string, unknown>;
+
+/** An event, or a certificate that is not judged yet, as it stands in the table. */
+export interface AlertRow {
+  id: number;
+  severity: "pending" | "info" | "suspicious";
+  match_basis: string | null;
+  reason: string | null;
+  fingerprint: string;
+  sans: string[];
+  delivered: boolean;
+  attempts: number;
+  expired_claims: number;
+  excused_by: string | null;
+  last_error: string | null;
+  merged_keys: string[] | null;
+  /** Whether it is to be delivered at some time. */
+  is_due: boolean;
+  is_given_up: boolean;
+  is_leased: boolean;
+}
+
+interface JudgeOptions {
+  precertMatch?: "serial" | "tbs";
+  deliver?: boolean;
+  /** Certificates to look at before their grace is over. */
+  firstLook?: PendingCertificate[];
+}
+
+interface DeliverOptions {
+  timeoutSeconds?: number;
+  maxAttempts?: number;
+  secret?: string | null;
+  authorization?: string | null;
+}
+
+/**
+ * A replica of the service without feed: its stages, run one step at a time against a real database. What a stage
+ * reports as an error is in `errors`, what it logs in `lines`.
+ */
+export class Replica {
+  db: Database;
+  readonly metrics = createMetrics({ version: "test", feeds: [] });
+  readonly lines: LogLine[] = [];
+  readonly errors: unknown[] = [];
+  /** What was recorded anew. */
+  readonly recorded: PendingCertificate[] = [];
+  readonly log = pino({ level: "debug" }, { write: (line) => void this.lines.push(JSON.parse(line)) });
+  readonly onError = (error: unknown): void => void this.errors.push(error);
+
+  constructor(dsn: string) {
+    this.db = openPool(parseDsn(dsn, {}));
+  }
+
+  recorder(options: Partial<RecorderOptions> = {}): Recorder {
+    return new Recorder({
+      ...this,
+      graceSeconds: 0,
+      deliver: true,
+      onRecorded: (certificates) => void this.recorded.push(...certificates),
+      ...options,
+    });
+  }
+
+  /** Records, by a recorder without memory. Returns how many were lost. */
+  async record(updates: CertUpdate[], options: Partial<RecorderOptions> = {}): Promise<number> {
+    const recorder = this.recorder(options);
+    for (const update of updates) recorder.add(update, matchOf(update));
+    return await recorder.drain(20_000);
+  }
+
+  /** One step of a new classifier: the first looks, then what is due. */
+  async judge({ precertMatch = "serial", deliver = true, firstLook = [] }: JudgeOptions = {}): Promise<void> {
+    const classifier = new Classifier({
+      ...this,
+      graceSeconds: 0,
+      precertMatch,
+      deliver,
+      onEvents: () => {},
+    });
+    if (firstLook.length > 0) classifier.firstLook(firstLook);
+    await oneStep(classifier.loop);
+  }
+
+  /** Records each of these and judges it before the next. Returns all rows. */
+  async process(updates: CertUpdate[], options: JudgeOptions = {}): Promise<AlertRow[]> {
+    for (const update of updates) {
+      await this.record([update], { deliver: options.deliver ?? true });
+      await this.judge(options);
+    }
+    return await this.rows();
+  }
+
+  deliverer(url: string, options: DeliverOptions = {}): { deliverer: Deliverer; sender: WebhookSender } {
+    const { timeoutSeconds = 10, maxAttempts = 3, secret = null, authorization = null } = options;
+    const config = { url, timeoutSeconds, maxAttempts, secret, authorization };
+    const sender = new WebhookSender(config, { version: "1.2.3", connections: 32 });
+    return { sender, deliverer: new Deliverer({ ...this, sender, timeoutSeconds, maxAttempts }) };
+  }
+
+  /** One round of claims by a new deliverer, each attempt to its end, and the outcomes written down. */
+  async deliver(url: string, options: DeliverOptions = {}): Promise<void> {
+    const { deliverer, sender } = this.deliverer(url, options);
+    deliverer.settling.start();
+    deliverer.claiming.start();
+    await deliverer.stop(20_000);
+    await sender.close();
+  }
+
+  async query<Row>(text: string, values: unknown[] = []): Promise<Row[]> {
+    return await this.db.query<Row>({ text, values }, 20_000);
+  }
+
+  /** The one value that the statement selects. */
+  async value<T>(text: string, values: unknown[] = []): Promise<T> {
+    return Object.values((await this.query<Record<string, T>>(text, values))[0]!)[0]!;
+  }
+
+  async rows(): Promise<AlertRow[]> {
+    return await this.query<AlertRow>(
+      `SELECT id, severity, match_basis, reason, fingerprint, sans, delivered, attempts, expired_claims, excused_by,
+              last_error, merged_keys, next_attempt_at IS NOT NULL AS is_due, given_up_at IS NOT NULL AS is_given_up,
+              lease_until IS NOT NULL AS is_leased
+       FROM public.alerts ORDER BY id`,
+    );
+  }
+
+  /** Severity and basis of each row, in the order of recording: `["info serial", "suspicious none"]`. */
+  async verdicts(): Promise<string[]> {
+    return (await this.rows()).map((row) => [row.severity, row.match_basis ?? ""].join(" ").trim());
+  }
+
+  /** The value of a counter or gauge. */
+  async metric(name: string, labels: Record<string, string> = {}): Promise<number> {
+    const { values } = await this.metrics.registry.getSingleMetric(`certwatch_${name}`)!.get();
+    return values.find((one) => Object.entries(labels).every(([key, value]) => one.labels[key] === value))!
+      .value;
+  }
+
+  logged(msg: string): LogLine[] {
+    return this.lines.filter((line) => line.msg.includes(msg));
+  }
+
+  async emptyTables(): Promise<void> {
+    await this.query("TRUNCATE public.alerts, public.certs, public.intent_current RESTART IDENTITY");
+  }
+}
+
+/** The first step of a loop that was not started yet, to its end. */
+export async function oneStep(loop: Loop): Promise<void> {
+  loop.start();
+  await loop.stop();
+}
+
+/** The methods of a database, bound, to replace one of them. */
+export function delegate(db: Database): Database {
+  return {
+    query: (sql, ms) => db.query(sql, ms),
+    execute: (sql, ms) => db.execute(sql, ms),
+    transaction: (ms, work) => db.transaction(ms, work),
+    end: () => db.end(),
+  };
+}

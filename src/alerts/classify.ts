@@ -14,7 +14,8 @@ const maxFirstLooks = 10_000;
 /** How often to look for what another replica recorded and did not live to judge. */
 const pollMs = 5_000;
 const deadlineMs = 15_000;
-const uniqueViolation = "23505";
+/** Lost against another replica: unique violation, deadlock. */
+const conflicts = ["23505", "40P01"];
 /** How often to lose against another replica before backing off. */
 const maxConflicts = 5;
 
@@ -87,7 +88,8 @@ export class Classifier {
         rest = later;
       } catch (error) {
         // Another replica judged one of these issuances at this moment: look again and find its event.
-        if (sqlState(error) !== uniqueViolation || round >= certificates.length + maxConflicts) throw error;
+        if (!conflicts.includes(sqlState(error) ?? "") || round >= certificates.length + maxConflicts)
+          throw error;
       }
     }
   }

@@ -1,6 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { createConnection } from "node:net";
 import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { DirLockedError, lockDir } from "./dir-lock.ts";
 import type { ForWorker, FromWorker } from "./embedded-worker.ts";
@@ -19,6 +20,7 @@ export interface Embedded {
   close(): Promise<void>;
 }
 
+const lockPollMs = 250;
 const SOCKET_NAME = ".s.PGSQL.5432";
 /** `sun_path` of unix(7), without its final NUL; macOS has 104 bytes. */
 const MAX_SOCKET_PATH_BYTES = process.platform === "linux" ? 107 : 103;
@@ -35,11 +37,13 @@ export function embeddedDsn(dataDir: string): string {
  * What is committed survives a kill of the process and, as far as the disk obeys fsync, a power cut.
  *
  * @param options.onFailure called at most once, when the database goes down by itself after it was opened
+ * @param options.patienceMs how long to wait where another process has the folder; default: not at all
  * @param options.log gets the server's own log lines
  * @throws EmbeddedError
  */
 export async function openEmbedded(options: {
   dataDir: string;
+  patienceMs?: number;
   onFailure?: (error: EmbeddedError) => void;
   log?: (line: string) => void;
 }): Promise<Embedded> {
@@ -52,7 +56,7 @@ export async function openEmbedded(options: {
     );
   }
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-  const unlock = await lock(dataDir, socketPath);
+  const unlock = await lock(dataDir, socketPath, options.patienceMs ?? 0);
   try {
     rmSync(socketPath, { force: true });
     const path = join(dataDir, "pgdata");
@@ -67,22 +71,34 @@ export async function openEmbedded(options: {
   }
 }
 
-async function lock(dataDir: string, socketPath: string): Promise<() => void> {
-  const advice = `stop it, choose another folder (DATA_DIR), or connect to it at ${socketPath}`;
+/** Waits, at most `patienceMs`, for a command that has the folder for a moment. */
+async function lock(dataDir: string, socketPath: string, patienceMs: number): Promise<() => void> {
+  const endMs = performance.now() + patienceMs;
+  for (;;) {
+    const found = await tryLock(dataDir, socketPath);
+    if (typeof found === "function") return found;
+    if (performance.now() >= endMs) {
+      throw new EmbeddedError(
+        `the embedded database in ${dataDir} is in use by ${found}: ` +
+          `stop it, choose another folder (DATA_DIR), or connect to it at ${socketPath}`,
+      );
+    }
+    await sleep(lockPollMs);
+  }
+}
+
+/** The function that gives the folder free again, or who has it. */
+async function tryLock(dataDir: string, socketPath: string): Promise<(() => void) | string> {
   try {
     const unlock = lockDir(dataDir);
     // An owner in another container is invisible by its process id, but its socket answers.
     if (!(await answers(socketPath))) return unlock;
     unlock();
+    return "a process of another container";
   } catch (error) {
     if (!(error instanceof DirLockedError)) throw error;
-    throw new EmbeddedError(
-      `the embedded database in ${dataDir} is in use by process ${error.pid}: ${advice}`,
-    );
+    return `process ${error.pid}`;
   }
-  throw new EmbeddedError(
-    `the embedded database in ${dataDir} is in use by a process of another container: ${advice}`,
-  );
 }
 
 function answers(socketPath: string): Promise<boolean> {

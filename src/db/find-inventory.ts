@@ -15,10 +15,10 @@ export interface SerialRow {
 }
 
 /**
- * The normal form of a serial number, as `normalizeSerial` has it and as the index `certs_serial` in schema.sql is over:
- * the three must stay the same.
+ * SQL for the normal form of a serial number: what `normalizeSerial` makes of it, and what the index `certs_serial` in
+ * schema.sql is over. The three must stay the same.
  */
-const serialNormalForm = `ltrim(upper(regexp_replace(certs.serial, '[^0-9A-Fa-f]', '', 'g')), '0')`;
+export const serialNormalForm = `ltrim(upper(regexp_replace(serial, '[^0-9A-Fa-f]', '', 'g')), '0')`;
 
 /** Whether the inventory can be searched by TBS hash: older tables, and views, may lack the column. */
 export async function inventoryHasTbsColumn(db: Queryable, deadlineMs: number): Promise<boolean> {
@@ -82,7 +82,7 @@ export async function findBySerial(
   const rows = await db.query<SerialRow & { question: string }>(
     {
       text: `
-        SELECT q.serial AS question, certs.fingerprint_sha1 AS fingerprint, certs.sans,
+        SELECT q.wanted AS question, certs.fingerprint_sha1 AS fingerprint, certs.sans,
                certs.not_before::bigint AS "notBefore", certs.not_after::bigint AS "notAfter",
                ${options.hasTbsColumn ? "certs.tbs_sha256" : "NULL::text"} AS "tbsSha256",
                COALESCE((SELECT json_agg(json_build_object('issuanceId', issuance_id, 'tbsSha256', tbs_sha256))
@@ -91,10 +91,10 @@ export async function findBySerial(
                                UNION ALL
                                SELECT issuance_id, tbs_sha256 FROM public.alerts
                                WHERE certificate_key = 'sha1:' || certs.fingerprint_sha1) AS recognised), '[]') AS recognised
-        FROM (SELECT DISTINCT * FROM json_to_recordset($1::json) AS q(serial text, not_before bigint, not_after bigint)) AS q
-        JOIN public.certs ON ${serialNormalForm} = q.serial
+        FROM (SELECT DISTINCT * FROM json_to_recordset($1::json) AS q(wanted text, not_before bigint, not_after bigint)) AS q
+        JOIN public.certs ON ${serialNormalForm} = q.wanted
                          AND certs.not_before = q.not_before AND certs.not_after = q.not_after`,
-      values: [JSON.stringify(questions)],
+      values: [JSON.stringify(questions.map(({ serial, ...validity }) => ({ wanted: serial, ...validity })))],
     },
     options.deadlineMs,
   );

@@ -1,4 +1,5 @@
 import { describeTable, type TableDescription } from "./describe-table.ts";
+import { serialNormalForm } from "./find-inventory.ts";
 import type { Queryable } from "./pool.ts";
 
 /** An index that the lookups of precertificates need, as schema.sql has it. */
@@ -15,7 +16,7 @@ export const inventoryIndexes: readonly InventoryIndex[] = [
   {
     name: "certs_serial",
     column: "serial",
-    key: "ltrim(upper(regexp_replace(serial, '[^0-9A-Fa-f]', '', 'g')), '0')",
+    key: serialNormalForm,
     lookup: "serial number",
   },
 ];

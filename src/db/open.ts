@@ -25,6 +25,8 @@ export interface OpenDatabase {
 const deadlineMs = 10_000;
 const schemaDeadlineMs = 120_000;
 const retryMs = 1_000;
+/** A command, such as `inventory add --embedded`, may have the embedded database for a moment. */
+const lockPatienceMs = 10_000;
 
 /**
  * Opens the configured database, the embedded one or Postgres. The embedded one gets its schema applied.
@@ -43,7 +45,7 @@ export async function openDatabase(config: Config, onFailure: (error: Error) => 
       close: () => db.end(),
     };
   }
-  const embedded = await openEmbedded({ dataDir: config.dataDir, onFailure });
+  const embedded = await openEmbedded({ dataDir: config.dataDir, patienceMs: lockPatienceMs, onFailure });
   const db = openPool(parseDsn(embedded.dsn));
   const close = async () => {
     await db.end();

@@ -46,6 +46,8 @@ export async function recordCertificates(
                sans jsonb, matched jsonb, issuer text, seen_at bigint, payload jsonb, last_error text)
         WHERE NOT EXISTS (SELECT FROM public.alerts event
                           WHERE event.issuance_id = r.issuance_id AND r.certificate_key = ANY (event.merged_keys))
+        -- Replicas that record the same certificates wait for each other, and in one order never both.
+        ORDER BY r.certificate_key
         ON CONFLICT (certificate_key) DO NOTHING
         RETURNING id, certificate_key AS "certificateKey"`,
       values: [toJson(rows), options.graceSeconds, options.deliver],

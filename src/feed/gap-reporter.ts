@@ -29,5 +29,9 @@ export function createGapReporter(options: { gaps: GapAccounting; log: Logger; m
     }
     return settleIntervalMs;
   };
-  return new Loop({ name: "gap accounting", step, onError: (error) => log.error({ err: error }, "gap accounting failed") });
+  return new Loop({
+    name: "gap accounting",
+    step,
+    onError: (error) => log.error({ err: error }, "gap accounting failed"),
+  });
 }

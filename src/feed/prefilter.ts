@@ -66,19 +66,30 @@ function hasBytesAt(message: Buffer, at: number, expected: Buffer): boolean {
 
 /** Where the last `"all_domains"` begins that does not begin after `from`; -1 if there is none. */
 function lastKey(message: Buffer, from: number): number {
-  // Horspool's search, from the end: the byte at which the key may begin says how far before it that can be at best.
-  let at = from;
-  while (at >= 0) {
-    const byte = message[at] as number;
-    if (byte === quote && hasBytesAt(message, at, key)) return at;
-    at -= stepBack[byte] as number;
+  // Of any twelve neighbouring pairs of bytes one lies in the key, if that is there: one probe each twelve bytes, none
+  // of which waits for the one before, finds it. Two bytes that follow each other in the key are rare elsewhere.
+  for (let at = from + key.length - 2; at >= 0; at -= probeStep) {
+    const places = placesInKey[message[at] as number]! & (placesInKey[message[at + 1] as number]! >>> 1);
+    if (places === 0) continue;
+    const start = keyAround(message, at, places);
+    if (start !== -1 && start <= from) return start;
   }
   return -1;
 }
 
-/** By byte: where it stands in the key, at first after the key's beginning; the key's length where it does not. */
-const stepBack = new Uint8Array(256).fill(key.length);
-for (let at = key.length - 1; at > 0; at--) stepBack[key[at]!] = at;
+const probeStep = key.length - 1;
+
+/** By byte: a bit for each place in the key where it stands. */
+const placesInKey = new Uint16Array(256);
+for (const [place, byte] of key.entries()) placesInKey[byte]! |= 1 << place;
+
+/** Where the key begins of which the byte at `at` has one of these places; -1 if that is none. */
+function keyAround(message: Buffer, at: number, places: number): number {
+  for (let place = 0; place < key.length; place++) {
+    if ((places >>> place) & 1 && at >= place && hasBytesAt(message, at - place, key)) return at - place;
+  }
+  return -1;
+}
 
 /**
  * Whether `:["name",...]` begins at `at`, with plain and uncovered names only. No bound needs checking on the way: the

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Issuance } from "../../src/demo/certificates.ts";
-import { Replica } from "../support/outbox.ts";
+import { delegate, Replica } from "../support/outbox.ts";
 import { type DatabaseSource, NO_POSTGRES_OR_DSN, openPostgres } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import {
@@ -42,45 +42,57 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
 
   const noErrors = () => expect(replicas.flatMap(({ errors }) => errors)).toEqual([]);
 
+  let meetings = 4242;
+
   /**
    * Lets two sessions meet in their judgement: each waits, before its first UPDATE, until two have come there, so that
-   * neither sees what the other decides.
+   * neither sees what the other decides. Advisory locks are seen by all at once, and these last as long as the session.
    */
   async function meetInJudgement(): Promise<() => Promise<void>> {
     const [one] = replicas;
-    await one.query("CREATE SEQUENCE arrivals");
-    // A statement trigger runs once, even where the statement changes no row. A sequence is seen before any commit.
+    meetings += 1;
+    const arrived = `SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = ${meetings}`;
     await one.query(`
       CREATE FUNCTION meet() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        PERFORM nextval('arrivals');
+        PERFORM pg_advisory_lock_shared(${meetings});
         FOR i IN 1..2000 LOOP
-          EXIT WHEN (SELECT last_value FROM arrivals) >= 2;
+          EXIT WHEN (${arrived}) >= 2;
           PERFORM pg_sleep(0.005);
         END LOOP;
         RETURN NULL;
       END $$`);
+    // A statement's trigger runs even where the statement changes no row.
     await one.query(
       "CREATE TRIGGER meet BEFORE UPDATE ON public.alerts FOR EACH STATEMENT EXECUTE FUNCTION meet()",
     );
     return async () => {
-      expect(await one.value<number>("SELECT last_value FROM arrivals")).toBeGreaterThanOrEqual(2);
+      expect(await one.value<number>(arrived)).toBeGreaterThanOrEqual(2);
       await one.query("DROP FUNCTION meet CASCADE");
-      await one.query("DROP SEQUENCE arrivals");
     };
   }
 
-  /** Each replica has one of the two to judge, and they do so at the same moment; then what is left over. */
+  /** Each replica finds another one of the two certificates due, and they judge at the same moment. */
   async function judgeAtOnce(): Promise<void> {
-    const [one, two] = replicas;
-    const [first, second] = [one.recorded.splice(0), two.recorded.splice(0)];
     const part = await meetInJudgement();
+    const whole = replicas.map(({ db }) => db);
+    for (const [i, replica] of replicas.entries()) {
+      const { db } = replica;
+      replica.db = {
+        ...delegate(db),
+        query: async <Row>(sql: Parameters<typeof db.query>[0], ms: number) => {
+          const rows = await db.query<Row>(sql, ms);
+          return sql.text.includes("judge_at <= now()") ? rows.slice(i, i + 1) : rows;
+        },
+      };
+    }
     try {
-      // The due certificates of `deliver: true` are the same for both: the first looks tell them apart.
-      await Promise.all([one.judge({ firstLook: first }), two.judge({ firstLook: second })]);
+      await Promise.all(replicas.map((replica) => replica.judge()));
     } finally {
+      for (const [i, replica] of replicas.entries()) replica.db = whole[i]!;
       await part();
     }
-    await one.judge();
+    // What one of them had to leave for another look.
+    await replicas[0].judge();
   }
 
   describe("who judge two certificates of one issuance at the same moment", () => {
@@ -97,8 +109,8 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
     test("make one info of an own renewal, each having one of the two", async () => {
       const renewal = ours.issue({ dnsNames });
       await insertInventory(replicas[0].db, inventoryRow(renewal));
-      await replicas[0].record([precertificate(renewal)], { graceSeconds: 3600 });
-      await replicas[1].record([final(renewal)], { graceSeconds: 3600 });
+      await replicas[0].record([precertificate(renewal)]);
+      await replicas[1].record([final(renewal)]);
       await judgeAtOnce();
       const rows = await replicas[0].rows();
       expect(rows).toMatchObject([{ severity: "info", is_due: true }]);
@@ -110,7 +122,6 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
       const renewal = theirs.issue({ dnsNames });
       await replicas[0].record([final(renewal), final(copyOf(renewal, theirs))]);
       await judgeAtOnce();
-      await replicas[0].judge();
       expect(await replicas[0].verdicts()).toEqual(["suspicious none", "suspicious none"]);
       noErrors();
     });
@@ -120,7 +131,6 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
       await replicas[0].process([precertificate(renewal, { log: willow })]);
       await replicas[0].record([final(renewal), final(copyOf(renewal, theirs))]);
       await judgeAtOnce();
-      await replicas[1].judge();
       expect(await replicas[0].verdicts()).toEqual(["suspicious none", "suspicious none"]);
       noErrors();
     });
@@ -129,11 +139,9 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
   test("who excuse two issuances by one inventory row at the same moment excuse one", async () => {
     const renewal = ours.issue({ dnsNames });
     await insertInventory(replicas[0].db, inventoryRow(renewal));
-    await replicas[0].record([precertificate(renewal)], { graceSeconds: 3600 });
-    await replicas[1].record([precertificate(copyOf(renewal, theirs))], { graceSeconds: 3600 });
+    await replicas[0].record([precertificate(renewal)]);
+    await replicas[1].record([precertificate(copyOf(renewal, theirs))]);
     await judgeAtOnce();
-    await replicas[0].query("UPDATE public.alerts SET judge_at = now() WHERE severity = 'pending'");
-    await replicas[1].judge();
     expect((await replicas[0].verdicts()).sort()).toEqual(["info serial", "suspicious none"]);
     noErrors();
   });

@@ -16,7 +16,7 @@ const webhookTimeoutSeconds = 1;
 const leaseSeconds = webhookTimeoutSeconds + 30;
 /** A claim that is older than this, with a receiver that answers at once, is of a process that is dead. */
 const deadClaimSeconds = 5;
-const patienceMs = 120_000;
+const patienceMs = isShort ? 60_000 : 120_000;
 const pollMs = 100;
 
 export interface BedOptions {

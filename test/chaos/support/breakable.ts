@@ -20,7 +20,7 @@ const statements = {
   claim: "WITH due AS",
   "time of the next delivery": "min(GREATEST(next_attempt_at",
   settle: "SET delivered = o.delivered",
-  release: "SET lease_until = NULL\n",
+  release: "UPDATE public.alerts a SET lease_until = NULL",
   "give up expired claims": "claimed ' || expired_claims",
   "adopt observed": "UPDATE public.alerts SET next_attempt_at = now()",
   prune: "DELETE FROM public.alerts WHERE id IN",

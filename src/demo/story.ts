@@ -73,14 +73,14 @@ export function createStory(): Story {
       },
       {
         title: "Your own renewal",
-        explanation: "it is in the inventory: no alarm, just a note",
-        entries: [entry(renewal, argon)],
+        explanation: "first the precertificate, then the certificate that is in the inventory: one note, no alarm",
+        entries: [entry(renewal, argon, "PrecertLogEntry"), entry(renewal, oak)],
         expected: [{ severity: "info", san: "www.example.org" }],
       },
       {
         title: "A certificate that you did not order",
-        explanation: "not in the inventory when its grace is over: somebody is paged",
-        entries: [entry(hijack, oak)],
+        explanation: "nothing in the inventory belongs to it when its grace is over: somebody is paged, once",
+        entries: [entry(hijack, oak, "PrecertLogEntry"), entry(hijack, oak)],
         expected: [{ severity: "suspicious", san: "login.example.org" }],
       },
       {

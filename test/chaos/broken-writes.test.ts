@@ -75,7 +75,7 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
   );
 
   test.concurrent.each(cases)(
-    "statement '$statement', number $occurrence: $breakage",
+    "statement $statement, number $occurrence: $breakage",
     async ({ statement, occurrence, breakage }) => {
       const title = `${statement} ${occurrence} ${breakage}`;
       const bed = await openBed(title);

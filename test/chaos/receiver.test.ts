@@ -81,9 +81,117 @@ describeIfAvailable("a receiver that misbehaves, while 10,000 alerts wait for it
       WEBHOOK_TIMEOUT_S: "2",
       WEBHOOK_MAX_ATTEMPTS: "1000",
       SUSPICIOUS_GRACE_S: "0.5",
-      LOG_LEVEL: "error",
-      API_PORT: String(await (await import("../support/postgres.ts")).freePort()),
+      API_PORT: "0",
     });
-    void program;
+    await program.waitForLog("connected to the feed");
+    const noise = noiseMessages(20);
+    const stopNoise = keepSending(() => simulator.sendRaw(random.pick(noise)), 2);
+    const watch = watchOver(program);
+    for (const name of names) await simulator.sendRaw(messageOf(name));
+    await program.waitForMetric('certwatch_alerts_total{severity="info"}', (count) => count === waiting);
+    const loadedRssBytes = watch.peakRssBytes;
+
+    let suspicious = 0;
+    const latenciesMs: number[] = [];
+    /** Sends one that is not in the inventory; it has to arrive past all the others. */
+    const raiseAlarm = async (within?: () => Promise<void>) => {
+      const name = `s${suspicious}.watched.example`;
+      suspicious += 1;
+      const sentMs = Date.now();
+      await simulator.sendRaw(messageOf(name));
+      await within?.();
+      const { receivedAtMs } = await receiver.waitFor(
+        ({ payload, isAccepted }) => isAccepted && payload.all_sans[0] === name,
+      );
+      latenciesMs.push(receivedAtMs - sentMs);
+    };
+    const order = Object.entries(misbehaviours).sort(() => random.next() - 0.5);
+    for (const [how, misbehave] of order) {
+      receiver.info = misbehave;
+      for (let i = 0; i < shortOrLong(1, 20); i += 1) {
+        await new Promise((resolve) => setTimeout(resolve, random.int(500, 2_500)));
+        await raiseAlarm();
+      }
+      expect(latenciesMs.at(-1), how).toBeLessThan(maxLatencyMs);
+    }
+
+    // The alarm itself is refused, asked to wait, sent elsewhere, hung up on: it comes again.
+    for (const how of [
+      "answering 429 with Retry-After",
+      "answering 301",
+      "closing without an answer",
+      "hanging",
+    ]) {
+      let refusals = 0;
+      receiver.suspicious = (...args) => {
+        refusals += 1;
+        if (refusals > 1) return accepting(...args);
+        if (!how.includes("429")) return misbehaviours[how]!(...args);
+        args[0].writeHead(429, { "Retry-After": "3" }).end();
+        return false;
+      };
+      await raiseAlarm();
+      const [first, second] = receiver.requests.filter(
+        ({ payload }) => payload.all_sans[0] === `s${suspicious - 1}.watched.example`,
+      );
+      expect(second!.headers["webhook-id"]).toBe(first!.headers["webhook-id"]);
+      const gapMs = second!.receivedAtMs - first!.receivedAtMs;
+      expect(gapMs, how).toBeGreaterThan(how.includes("429") ? 2_900 : 900);
+    }
+    receiver.suspicious = accepting;
+    // Nobody listens at all, for a while.
+    await raiseAlarm(async () => {
+      await receiver.shut();
+      await program.waitForLog(
+        (line) => line.severity === "suspicious" && String(line.error).includes("ECONNREFUSED"),
+      );
+      await receiver.open();
+    });
+
+    // The receiver is well again. What waits for its next attempt need not wait here.
+    receiver.info = accepting;
+    await db.execute(
+      { text: "UPDATE public.alerts SET next_attempt_at = now() WHERE next_attempt_at > now()" },
+      30_000,
+    );
+    const total = waiting + suspicious;
+    const accepted = () => receiver.requests.filter(({ isAccepted }) => isAccepted);
+    await receiver.waitFor(
+      () => new Set(accepted().map(({ payload }) => payload.all_sans[0])).size === total,
+      120_000,
+    );
+    await program.waitForMetric("certwatch_alerts_undelivered", (count) => count === 0);
+    const sent = await stopNoise();
+    await program.waitForMetric(
+      'certwatch_ct_messages_total{type="certificate_update"}',
+      (count) => count === sent + total,
+    );
+    await watch.stop();
+
+    const [rows] = await db.query<{ delivered: number; given_up: number }>(
+      {
+        text: `SELECT count(*) FILTER (WHERE delivered)::int AS delivered, count(given_up_at)::int AS given_up
+               FROM public.alerts`,
+      },
+      30_000,
+    );
+    const attempts = (await program.metrics()).get('certwatch_webhook_total{result="failure"}')!;
+    const figures = [
+      `${waiting} info and ${suspicious} suspicious`,
+      `${attempts} failed attempts`,
+      `${accepted().length - total} repeated`,
+      `suspicious within ${Math.min(...latenciesMs)} to ${Math.max(...latenciesMs)} ms`,
+      `RSS ${mebibytes(loadedRssBytes)} MiB with all waiting, ${mebibytes(watch.peakRssBytes)} MiB at most`,
+      `feed still for ${Math.round(watch.longestStillMs)} ms at most, ${watch.messages} messages`,
+    ];
+    process.stderr.write(`LEDGER receiver: ${figures.join(", ")}\n`);
+    expect(rows).toEqual({ delivered: total, given_up: 0 });
+    expect(receiver.strays).toBe(0);
+    // Once each: of those whose 200 came with a body that never ends, the status was the outcome.
+    expect(accepted()).toHaveLength(total);
+    expect(new Set(accepted().map(({ headers }) => headers["webhook-id"])).size).toBe(total);
+    expect(watch.longestStillMs).toBeLessThan(maxStillMs);
+    expect(watch.peakRssBytes - loadedRssBytes).toBeLessThan(maxGrowthBytes);
+    expect(await program.stop()).toBe(0);
   });
 });

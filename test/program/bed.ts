@@ -1,6 +1,6 @@
 import { parseDsn } from "../../src/db/dsn.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
-import { createAuthority, type Issuance, type IssueRequest } from "../../src/demo/certificates.ts";
+import { createAuthority, type IssueRequest } from "../../src/demo/certificates.ts";
 import { type CertstreamSimulator, startCertstreamSimulator } from "../../src/demo/certstream.ts";
 import type { CtLog, LogEntry } from "../../src/demo/log-entry.ts";
 import { startWebhookReceiver, type WebhookReceiver } from "../../src/demo/receiver.ts";
@@ -90,5 +90,3 @@ export const isFor =
   (name: string) =>
   ({ json }: { json: unknown }): boolean =>
     (json as { matched_sans: string[] }).matched_sans.includes(name);
-
-export type { Issuance };

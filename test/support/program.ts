@@ -19,12 +19,11 @@ export const secrets = {
   authorization: "Bearer authorization-3f9a",
 };
 
-/** The URL or DSN with a password in it, and a query of its own where `token` is given. */
+/** The URL or DSN with a password in it, unless it has one, and with a query where `token` is given. */
 export function withSecrets(url: string, password: string, token?: string): string {
-  const withPassword = /^\w+:\/\/[^/]*:[^/]*@/.test(url)
-    ? url
-    : url.replace(/^(\w+:\/\/)(?:([^/@]*)@)?/, `$1$2:${password}@`).replace("://:", "://user:");
-  return token === undefined ? withPassword : `${withPassword}?token=${token}`;
+  const [, scheme, user = "", rest] = /^(\w+:\/\/)(?:([^/@]*)@)?(.*)$/s.exec(url)!;
+  const credentials = user.includes(":") ? user : `${user || "user"}:${password}`;
+  return `${scheme}${credentials}@${rest}${token === undefined ? "" : `?token=${token}`}`;
 }
 
 /** One line of the log. */

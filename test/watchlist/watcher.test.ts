@@ -55,7 +55,9 @@ describe("Watcher", () => {
     ]);
     expect(metrics.feedCounts.messages.certificate_update).toBe(3);
     // Of a server that removes duplicates across logs it says once that gaps are not counted.
-    expect(lines.map(({ msg }) => msg)).toEqual(server === "rust" ? [expect.stringMatching(/duplicates/)] : []);
+    expect(lines.map(({ msg }) => msg)).toEqual(
+      server === "rust" ? [expect.stringMatching(/duplicates/)] : [],
+    );
   });
 
   test("the list that counts is the one of the moment", async () => {

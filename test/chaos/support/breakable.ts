@@ -21,18 +21,24 @@ const statements = {
   "time of the next delivery": "min(GREATEST(next_attempt_at",
   settle: "SET delivered = o.delivered",
   release: "UPDATE public.alerts a SET lease_until = NULL",
-  "give up expired claims": "claimed ' || expired_claims",
+  "give up expired claims": "times without an outcome",
   "adopt observed": "UPDATE public.alerts SET next_attempt_at = now()",
   prune: "DELETE FROM public.alerts WHERE id IN",
 } as const;
 export type StatementName = keyof typeof statements;
 export const statementNames = Object.keys(statements) as StatementName[];
 
-/** @throws where a statement is unknown: a new one has to be broken too. */
+/** A statement without a name ends the test run, not only the loop that ran it: a new one has to be broken too. */
 function nameOf(text: string): StatementName {
   const found = statementNames.filter((name) => text.includes(statements[name]));
-  if (found.length !== 1) throw new Error(`${found.length} names (${found.join(", ")}) for ${text}`);
-  return found[0]!;
+  if (found.length === 1) return found[0]!;
+  const error = new Error(
+    `breakable.ts has ${found.length} names (${found.join(", ")}) for the statement ${text}`,
+  );
+  setImmediate(() => {
+    throw error;
+  });
+  throw error;
 }
 
 /**

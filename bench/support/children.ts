@@ -3,11 +3,12 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { CorpusOptions } from "./corpus.ts";
-import type { Command } from "./sender.ts";
+import type { Command, SentTimes } from "./sender.ts";
 
 /** The project's root: the benchmarks are compiled into node_modules/.cache/certwatch-bench. */
 export const projectFolder = fileURLToPath(new URL("../../../../../", import.meta.url));
-const cli = `${projectFolder}dist/cli.js`;
+/** `CERTWATCH_CLI`: another build, to hold it against this one. */
+const cli = process.env.CERTWATCH_CLI ?? `${projectFolder}dist/cli.js`;
 
 /** Ended with this process, and at the end of the benchmark, in the order of their start. */
 const running = new Set<ChildProcess>();
@@ -52,7 +53,7 @@ export interface Sender {
   /** Waits for the next client; its number is what `send` wants. */
   nextClient(): Promise<number>;
   /** Resolves when the client has worked off what was sent. */
-  send(options: { to: number; count: number; ratePerSecond?: number | undefined }): Promise<void>;
+  send(options: { to: number; count: number; ratePerSecond?: number | undefined }): Promise<SentTimes>;
 }
 
 export async function startSender(corpus: CorpusOptions): Promise<Sender> {
@@ -73,9 +74,9 @@ export async function startSender(corpus: CorpusOptions): Promise<Sender> {
       return clients.shift()!;
     },
     async send({ to, count, ratePerSecond }) {
-      const done = answer(child, (message) => message.done === to);
+      const done = answer<{ sentAt: SentTimes }>(child, (message) => message.done === to);
       command({ send: count, to, ratePerSecond });
-      await done;
+      return (await done).sentAt;
     },
   };
 }
@@ -83,6 +84,30 @@ export async function startSender(corpus: CorpusOptions): Promise<Sender> {
 /** A consumer of the feed that does nothing with it, or (`parse`) parses it. Resolves with its process id. */
 export async function startBareConsumer(url: string, mode: "count" | "parse" = "count"): Promise<number> {
   return startHelper("bare-consumer", [url, mode]).pid!;
+}
+
+export interface Receiver {
+  pid: number;
+  url: string;
+  /** Deliveries in all, and those since the last report. */
+  report(): Promise<{ count: number; arrivals: [fingerprint: string, epochMs: number][] }>;
+}
+
+export async function startReceiver(): Promise<Receiver> {
+  const child = startHelper("receiver");
+  const { url } = await answer<{ url: string }>(child, (message) => message.url !== undefined);
+  return {
+    pid: child.pid!,
+    url,
+    async report() {
+      const report = answer<{ count: number; arrivals: [string, number][] }>(
+        child,
+        (message) => message.arrivals !== undefined,
+      );
+      child.send({ report: true });
+      return await report;
+    },
+  };
 }
 
 type LogLine = { msg: string; api?: string } & Record<string, unknown>;

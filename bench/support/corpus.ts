@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { type Authority, createAuthority } from "../../src/demo/certificates.ts";
 import type { CtLog, LogEntry } from "../../src/demo/log-entry.ts";
 import { type CertstreamServer, wireMessage } from "../../src/demo/wire.ts";
@@ -41,9 +41,16 @@ export const topLevelDomains = [
   ],
 ];
 
+export const watchedPrefix = "watched";
+/** Entries that matching messages are about. */
+export const watchedDomains = Array.from({ length: 100 }, (_, i) => `${watchedPrefix}${i}.example.com`);
+
 /** Every message begins like that; the index is written anew for each sending. */
 export const indexDigits = 9;
 export const firstIndex = 100_000_000;
+
+/** The i-th message is of log `i % logCount`. */
+export const logCount = 4;
 
 const logs: CtLog[] = ["Argon2026h1", "Xenon2026h1", "Oak2026h2", "Nimbus2026"].map((name) => ({
   name: `Google '${name}' log`,
@@ -56,9 +63,8 @@ export interface CorpusOptions {
   server?: CertstreamServer;
   /** Names of one certificate; default: as they are in the wild, most have two. */
   namesPerCertificate?: number;
-  /** Share of the certificates for a name below one of `watched`, 0 to 1. */
-  matchRate?: number;
-  watched?: readonly string[];
+  /** Of so many messages the first is for a name below an entry of `watchedDomains`; 0: none. */
+  matchEvery?: number;
   /** Length that the full messages come to, bytes. */
   messageBytes?: number;
 }
@@ -68,14 +74,7 @@ export interface CorpusOptions {
  * proportions of RSA ones until the messages are as long as real ones, 9 kB.
  */
 export function makeCorpus(options: CorpusOptions): string[] {
-  const {
-    count,
-    server = "go",
-    namesPerCertificate,
-    matchRate = 0,
-    watched = [],
-    messageBytes = 9_000,
-  } = options;
+  const { count, server = "go", namesPerCertificate, matchEvery = 0, messageBytes = 9_000 } = options;
   const root = createAuthority({
     organization: "Internet Security Research Group",
     commonName: "ISRG Root X1",
@@ -84,7 +83,8 @@ export function makeCorpus(options: CorpusOptions): string[] {
   const template = Array.from({ length: Math.min(count, 256) }, () => makeEntry(authority, ["a.example"]));
   return Array.from({ length: count }, (_, i) => {
     const names = namesOf(namesPerCertificate ?? usualNameCount(i));
-    if (Math.random() < matchRate) names[0] = `www.${watched[i % watched.length]}`;
+    const isWatched = matchEvery > 0 && i % matchEvery === 0;
+    if (isWatched) names[0] = `www.${watchedDomains[i % watchedDomains.length]}`;
     const entry = template[i % template.length]!;
     const fields = { ...entry.issuance.fields, subject: { commonName: names[0]! }, dnsNames: names };
     const issuance = { ...entry.issuance, fields };
@@ -95,8 +95,24 @@ export function makeCorpus(options: CorpusOptions): string[] {
       index: firstIndex,
       kind: i % 2 === 0 ? ("PrecertLogEntry" as const) : ("X509LogEntry" as const),
     };
-    return padded(wireMessage(whole, { server }), messageBytes);
+    const text = padded(wireMessage(whole, { server }), messageBytes);
+    return isWatched ? withFingerprint(text, numberedFingerprint(i)) : text;
   });
+}
+
+/** Of the certificate of the i-th message, if it is for a watched name: 40 hex digits. */
+export const numberedFingerprint = (i: number): string =>
+  createHash("sha1").update(`certificate ${i}`).digest("hex");
+
+/** A certificate of its own for the cost of a text; its DER remains that of the template. */
+function withFingerprint(text: string, fingerprint: string): string {
+  const colons = fingerprint.toUpperCase().replace(/..(?!$)/g, "$&:");
+  const leafAt = text.indexOf('"leaf_cert"');
+  const leaf = text
+    .slice(leafAt)
+    .replace(/("(?:fingerprint|sha1)":")[0-9A-F:]+/g, `$1${colons}`)
+    .replace(/("serial_number":")[0-9A-F]+/, `$1${fingerprint.slice(0, 32).toUpperCase()}`);
+  return text.slice(0, leafAt) + leaf;
 }
 
 function makeEntry(authority: Authority, dnsNames: string[]): LogEntry {

@@ -1,7 +1,7 @@
 import pg from "pg";
 import { type Cluster, NO_POSTGRES, startCluster } from "../../test/support/postgres.ts";
 import { runCommand } from "./children.ts";
-import { topLevelDomains } from "./corpus.ts";
+import { numberedFingerprint, topLevelDomains, watchedDomains } from "./corpus.ts";
 
 export interface BenchDatabase {
   dsn: string;
@@ -38,4 +38,29 @@ export async function fillWatchList(database: BenchDatabase, count: number): Pro
     `INSERT INTO public.intent_current SELECT ${watchedDomain} FROM generate_series(1, ${count}) AS i`,
     [topLevelDomains],
   );
+}
+
+/** Watches what matching messages are about, and knows the certificates of the first `count` messages. */
+export async function fillInventory(database: BenchDatabase, count: number): Promise<void> {
+  await database.run("TRUNCATE public.intent_current, public.certs, public.alerts");
+  await database.run("INSERT INTO public.intent_current SELECT unnest($1::text[])", [watchedDomains]);
+  const fingerprints = Array.from({ length: count }, (_, i) => numberedFingerprint(i));
+  await database.run(
+    `INSERT INTO public.certs (fingerprint_sha1, serial, sans, not_before, not_after, added_at)
+     SELECT hex, hex, '[]', 0, 0, 0 FROM unnest($1::text[]) AS hex`,
+    [fingerprints],
+  );
+  await database.run("VACUUM ANALYZE public.certs");
+}
+
+/** What one committed INSERT of a row takes, ms: mostly the disk's fsync. */
+export async function insertLatencies(database: BenchDatabase, count = 200): Promise<number[]> {
+  await database.run("CREATE TABLE IF NOT EXISTS probe (id BIGSERIAL PRIMARY KEY, text TEXT)");
+  const latencies: number[] = [];
+  for (let i = 0; i < count; i++) {
+    const startMs = performance.now();
+    await database.run("INSERT INTO probe (text) VALUES ($1)", ["x".repeat(1_000)]);
+    latencies.push(performance.now() - startMs);
+  }
+  return latencies;
 }

@@ -2,7 +2,14 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import { type CorpusOptions, firstIndex, indexDigits, makeCorpus } from "./corpus.ts";
+import {
+  type CorpusOptions,
+  firstIndex,
+  indexDigits,
+  logCount,
+  makeCorpus,
+  watchedPrefix,
+} from "./corpus.ts";
 
 /*
  * A certstream server that never is the slow side: a process of its own, frames made beforehand, written to the bare
@@ -10,10 +17,11 @@ import { type CorpusOptions, firstIndex, indexDigits, makeCorpus } from "./corpu
  * after everything before it was read.
  *
  * Over IPC: gets `{ corpus }`, answers `{ url }`; then for each client, in order of connection, `{ client }`; then gets
- * `{ send: n, to: client, ratePerSecond? }`, and answers `{ done: client, sent }` when it was worked off.
+ * `{ send: n, to: client, ratePerSecond? }` (the corpus should go into n: its messages are numbered), and answers `{ done: client, sentAt }` when it was
+ * worked off.
  */
 
-const chunkBytes = 1024 * 1024;
+const chunkBytes = 4 * 1024 * 1024;
 
 interface Frames {
   bytes: Buffer;
@@ -21,19 +29,23 @@ interface Frames {
   ends: number[];
   /** Where the digits of `cert_index` begin; -1: nowhere. */
   indexAt: number[];
+  /** Of the certificates for watched names; empty for others. */
+  fingerprints: string[];
 }
 
 const clients: Socket[] = [];
+/** By client: the next index of each log. */
+const nextIndexes: number[] = [];
 let frames: Frames;
-let nextIndex = firstIndex;
 
 process.on("message", async (message: Command) => {
   if ("corpus" in message) {
-    frames = toFrames(makeCorpus(message.corpus));
+    const corpus = makeCorpus(message.corpus);
+    frames = { ...toFrames(corpus), fingerprints: corpus.map(watchedFingerprint) };
     process.send!({ url: await listen() });
   } else if ("send" in message) {
-    const sent = await send(clients[message.to]!, message);
-    process.send!({ done: message.to, sent });
+    const sentAt = await send(message);
+    process.send!({ done: message.to, sentAt });
   }
 });
 
@@ -41,7 +53,14 @@ export type Command =
   | { corpus: CorpusOptions }
   | { send: number; to: number; ratePerSecond?: number | undefined };
 
-function toFrames(texts: string[]): Frames {
+function watchedFingerprint(text: string): string {
+  const hex = new RegExp(`"all_domains":\\["www\\.${watchedPrefix}.*?"fingerprint":"([0-9A-F:]+)"`).exec(
+    text,
+  )?.[1];
+  return hex === undefined ? "" : hex.replaceAll(":", "").toLowerCase();
+}
+
+function toFrames(texts: string[]): Omit<Frames, "fingerprints"> {
   const ends: number[] = [];
   const indexAt: number[] = [];
   const parts: Buffer[] = [];
@@ -88,14 +107,17 @@ async function listen(): Promise<string> {
 }
 
 /** Sends so many messages, over and over from the corpus, as fast as they are read or at a rate. */
-async function send(
-  socket: Socket,
-  { send: count, ratePerSecond }: Extract<Command, { send: number }>,
-): Promise<number> {
+async function send({
+  send: count,
+  to,
+  ratePerSecond,
+}: Extract<Command, { send: number }>): Promise<SentTimes> {
+  const socket = clients[to]!;
   const startMs = performance.now();
+  const sentAt: SentTimes = [];
   let sent = 0;
   while (sent < count) {
-    writeIndexes();
+    writeIndexes(to);
     let from = 0;
     for (let first = 0; first < frames.ends.length && sent < count; ) {
       const due =
@@ -114,6 +136,7 @@ async function send(
       )
         last++;
       const end = frames.ends[last]!;
+      if (ratePerSecond !== undefined) noteSent(sentAt, first, last);
       await new Promise((resolve) => socket.write(frames.bytes.subarray(from, end), resolve));
       sent += last + 1 - first;
       from = end;
@@ -123,7 +146,18 @@ async function send(
   const pong = once(socket, "pong");
   socket.write(Buffer.from([0x89, 0]));
   await pong;
-  return sent;
+  return sentAt;
+}
+
+/** Of the messages that are for a watched name, with a rate: SHA-1 in lower-case hex, and ms since the epoch. */
+export type SentTimes = [fingerprint: string, epochMs: number][];
+
+function noteSent(sentAt: SentTimes, first: number, last: number): void {
+  const epochMs = performance.timeOrigin + performance.now();
+  for (let i = first; i <= last; i++) {
+    const fingerprint = frames.fingerprints[i];
+    if (fingerprint) sentAt.push([fingerprint, epochMs]);
+  }
 }
 
 /** Clients send nothing but short masked control frames here: pings, which are answered, and pongs. */
@@ -137,11 +171,15 @@ function readControlFrames(socket: Socket, bytes: Buffer): void {
 }
 
 /** Goes on counting in each of the logs, as they do. */
-function writeIndexes(): void {
-  const logCount = 4;
+function writeIndexes(client: number): void {
+  const next = nextIndexes[client] ?? firstIndex;
   for (const [i, at] of frames.indexAt.entries()) {
-    if (at !== -1)
-      frames.bytes.write(String(nextIndex + Math.floor(i / logCount)), at, indexDigits, "latin1");
+    if (at === -1) continue;
+    let rest = next + Math.floor(i / logCount);
+    for (let digit = at + indexDigits - 1; digit >= at; digit--) {
+      frames.bytes[digit] = 0x30 + (rest % 10);
+      rest = Math.floor(rest / 10);
+    }
   }
-  nextIndex += Math.ceil(frames.indexAt.length / logCount);
+  nextIndexes[client] = next + Math.ceil(frames.indexAt.length / logCount);
 }

@@ -108,7 +108,6 @@ export class FeedClient {
     const socket = new WebSocket(url, {
       perMessageDeflate: false,
       maxPayload: maxMessageBytes,
-      handshakeTimeout: handshakeTimeoutMs,
       // Invalid UTF-8 must not cost the connection: what is parsed is decoded with replacement characters.
       skipUTF8Validation: true,
       headers: { "User-Agent": userAgent },
@@ -122,11 +121,17 @@ export class FeedClient {
       setTimeout(() => socket.terminate(), closeTimeoutMs).unref();
     };
     this.#stop.signal.addEventListener("abort", onStop, { once: true });
-    const watch = this.#watchOver(socket, (problem) => {
+    const onDead = (problem: string) => {
       failure = problem;
       socket.terminate();
-    });
+    };
+    // That of `ws` begins anew with each byte that comes.
+    const handshakeTimer = setTimeout(() => {
+      onDead(`the handshake took longer than ${handshakeTimeoutMs / 1000} s`);
+    }, handshakeTimeoutMs);
+    const watch = this.#watchOver(socket, onDead);
     socket.on("open", () => {
+      clearTimeout(handshakeTimer);
       openedMs = performance.now();
       this.#enter("open");
       log.info({ feed: this.name }, "connected to the feed");
@@ -149,6 +154,7 @@ export class FeedClient {
     });
     return new Promise((resolve) => {
       socket.on("close", (code, reason) => {
+        clearTimeout(handshakeTimer);
         clearInterval(watch);
         this.#stop.signal.removeEventListener("abort", onStop);
         const servedMs = openedMs === null ? 0 : performance.now() - openedMs;

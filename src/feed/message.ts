@@ -38,7 +38,14 @@ export interface CertUpdate {
 export type FeedMessage =
   | { type: "certificate_update"; update: CertUpdate }
   | { type: "heartbeat" | "dns_entries" | "other" }
-  | { type: "refused"; reason: "not_json" | "not_an_object" | "no_certificate"; detail: string };
+  | {
+      type: "refused";
+      reason: "too_large" | "not_json" | "not_an_object" | "no_certificate";
+      detail: string;
+    };
+
+/** A serial number has up to 20 octets (RFC 5280 section 4.1.2.2); longer ones exist, this long is none. */
+const maxSerialLength = 1_000;
 
 type JsonObject = Record<string, unknown>;
 
@@ -50,10 +57,21 @@ const minEpochSeconds = -62_135_596_800;
 const maxEpochSeconds = 253_402_300_799;
 
 /**
+ * A message of more values than this is refused without being parsed: 16 MB of `[` take half a gigabyte when they are. A
+ * certificate of 1 MB, more than logs take, has no more than 300,000 names.
+ */
+const maxValues = 1_000_000;
+
+const [quote, backslash, comma, openBracket, openBrace] = [0x22, 0x5c, 0x2c, 0x5b, 0x7b];
+
+/**
  * Parses one message as any certstream server writes it. Tolerant field by field: what cannot be used is `null`, and
  * never hides the rest. Never throws.
  */
 export function parseMessage(bytes: Buffer): FeedMessage {
+  if (bytes.length > maxValues && countValues(bytes) > maxValues) {
+    return { type: "refused", reason: "too_large", detail: excerpt(bytes) };
+  }
   let message: unknown;
   try {
     message = JSON.parse(bytes.toString("utf8"));
@@ -71,11 +89,23 @@ export function parseMessage(bytes: Buffer): FeedMessage {
   return { type, update: toCertUpdate(data, data.leaf_cert) };
 }
 
+/** At least as many values as `JSON.parse` would make of it; text does not count, whatever is in it. */
+function countValues(bytes: Buffer): number {
+  let count = 1;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (byte === comma || byte === openBracket || byte === openBrace) count++;
+    if (byte !== quote) continue;
+    for (at++; at < bytes.length && bytes[at] !== quote; at++) if (bytes[at] === backslash) at++;
+  }
+  return count;
+}
+
 function toCertUpdate(data: JsonObject, leaf: JsonObject): CertUpdate {
   const source = isObject(data.source) ? data.source : {};
   const issuer = issuerOf(data, leaf);
   const fingerprintSha1 = toFingerprint(leaf.fingerprint) ?? toFingerprint(leaf.sha1);
-  const serial = nonEmpty(leaf.serial_number);
+  const serial = toSerial(leaf.serial_number);
   return {
     updateType: nonEmpty(data.update_type),
     certIndex: Number.isSafeInteger(data.cert_index) ? (data.cert_index as number) : null,
@@ -113,6 +143,12 @@ function namesOf(leaf: JsonObject): string[] {
     typeof alternative === "string" ? [...alternative.matchAll(/DNS:([^,\s]+)/g)].map((m) => m[1]!) : [];
   const commonName = isObject(leaf.subject) ? nonEmpty(leaf.subject.CN) : null;
   return commonName === null || names.includes(commonName) ? names : [...names, commonName];
+}
+
+/** Hex in any notation. One that is zero, or of absurd length, tells a certificate from no other. */
+function toSerial(value: unknown): string | null {
+  const serial = nonEmpty(value);
+  return serial !== null && serial.length <= maxSerialLength && /[1-9A-Fa-f]/.test(serial) ? serial : null;
 }
 
 function toFingerprint(value: unknown): string | null {

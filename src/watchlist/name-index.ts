@@ -10,7 +10,7 @@ import {
 } from "../feed/name-hash.ts";
 
 const asterisk = 0x2a;
-const bytesPerEntryGuess = 32;
+const bytesPerEntryGuess = 24;
 const none = -1;
 
 /**

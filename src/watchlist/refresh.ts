@@ -1,5 +1,5 @@
 import type { Database } from "../db/pool.ts";
-import { readWatchList } from "../db/read-watch-list.ts";
+import { readWatchListRows } from "../db/read-watch-list.ts";
 import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
@@ -54,7 +54,7 @@ export class WatchListRefresh {
   /** Reads the table and puts the new list in place of the old one. Rejects with the database's error. */
   async refresh(): Promise<void> {
     const { db, metrics, log, intervalSeconds } = this.#options;
-    const { watchList, skipped } = await buildWatchList(await readWatchList(db, deadlineMs));
+    const { watchList, skipped } = await buildWatchList(await readWatchListRows(db, deadlineMs));
     const before = this.#current?.size ?? null;
     this.#current = watchList;
     this.#nextMs = performance.now() + intervalSeconds * 1000;

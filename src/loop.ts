@@ -102,3 +102,11 @@ export class Loop {
 export async function interruptibleSleep(delayMs: number, signal: AbortSignal): Promise<void> {
   await sleep(Math.min(delayMs, maxTimerMs), undefined, { signal }).catch(() => {});
 }
+
+/** Resolves when `work` has settled, or after `timeoutMs`, whichever comes first. Never rejects. */
+export async function settledWithin(work: Promise<unknown>, timeoutMs: number): Promise<void> {
+  const settled = new AbortController();
+  const end = () => settled.abort();
+  work.then(end, end);
+  await interruptibleSleep(timeoutMs, settled.signal);
+}

@@ -46,7 +46,7 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
     expect(old).toBe(1);
     const { unrecorded, ...figures } = await bed.audit(title);
     expect(unrecorded).toEqual([]);
-    expect(figures.repeated).toBe(0);
+    return figures;
   }
 
   /** A pipeline on the bed's database whose statements `choose` breaks. */
@@ -69,9 +69,15 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
 
   // Giving claims back happens only at a stop that interrupts attempts: see below.
   const whileRunning = statementNames.filter((name) => name !== "release");
-  const occurrences = Array.from({ length: shortOrLong(1, 3) }, (_, i) => i + 1);
+  const occurrencesOf = (statement: StatementName): number[] => {
+    if (statement === "look for the column") return [1]; // once a minute
+    if (statement === "find in the inventory") return isShort ? [1, 2, 3] : [1, 2, 3, 4, 5, 6, 7, 8];
+    return isShort ? [1] : [1, 2, 3];
+  };
   const cases = whileRunning.flatMap((statement) =>
-    occurrences.flatMap((occurrence) => breakages.map((breakage) => ({ statement, occurrence, breakage }))),
+    occurrencesOf(statement).flatMap((occurrence) =>
+      breakages.map((breakage) => ({ statement, occurrence, breakage })),
+    ),
   );
 
   test.concurrent.each(cases)(
@@ -99,10 +105,11 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
         await bed.settle();
         await bed.waitFor(`'${statement}' to be broken`, async () => wasBroken);
         expect(await pipeline.stop()).toBe(0);
-        expect(pipeline.errors).toHaveLength(1);
+        // The classifier takes a deadlock for a lost race, and looks again without a word.
+        expect(pipeline.errors.length).toBeLessThanOrEqual(1);
         await end();
         await bed.settle();
-        await closeBooks(bed, title);
+        expect((await closeBooks(bed, title)).repeated).toBe(0);
       } finally {
         await bed.close();
       }
@@ -131,7 +138,7 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
       await bed.settle();
       await second.pipeline.stop();
       await second.end();
-      await closeBooks(bed, `release ${breakage}`);
+      expect((await closeBooks(bed, `release ${breakage}`)).repeated).toBe(0);
     } finally {
       await bed.close();
     }
@@ -146,6 +153,8 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
         const count = shortOrLong(60, 400);
         await bed.stockUp(count);
         let isBreaking = true;
+        // Where an outcome cannot be committed again and again, its lease may end before.
+        const endOutage = bed.ledger.noteOutage("broken writes");
         const choose = () =>
           isBreaking && bed.random.chance(probability) ? bed.random.pick(breakages) : null;
         const replicas = [startBroken(bed, choose), startBroken(bed, choose)];
@@ -155,6 +164,7 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
         }
         await bed.waitUntilRecorded(bed.ledger.sentItems);
         isBreaking = false;
+        endOutage();
         await bed.settle();
         for (const { pipeline, end } of replicas) {
           expect(pipeline.errors.length).toBeGreaterThan(0);
@@ -167,4 +177,39 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
       }
     },
   );
+
+  test("two replicas judge two certificates of one issuance at the same moment: one event each", async () => {
+    const title = "one issuance, two replicas";
+    const bed = await openBed(title);
+    try {
+      const rounds = shortOrLong(30, 300);
+      // A judgement takes long enough for the other replica to begin its own before it is committed.
+      await bed.db.execute(
+        {
+          text: `CREATE FUNCTION chaos.slowly() RETURNS trigger LANGUAGE plpgsql AS
+                   $$ BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END $$;
+                 CREATE TRIGGER chaos_slowly BEFORE UPDATE ON public.alerts FOR EACH ROW
+                   WHEN (OLD.severity = 'pending' AND NEW.severity <> 'pending') EXECUTE FUNCTION chaos.slowly()`,
+        },
+        5_000,
+      );
+      await bed.stockUp(rounds, { knownShare: 0.5, kinds: ["PrecertLogEntry", "X509LogEntry"] });
+      const [one, other] = [startBroken(bed, () => null), startBroken(bed, () => null)];
+      for (const item of bed.take(rounds)) {
+        one.pipeline.take(item, ["PrecertLogEntry"]);
+        other.pipeline.take(item, ["X509LogEntry"]);
+        await bed.pause(bed.random.int(20, 80));
+      }
+      await bed.waitUntilRecorded(bed.ledger.sentItems);
+      await bed.settle();
+      for (const { pipeline, end } of [one, other]) {
+        expect(await pipeline.stop()).toBe(0);
+        expect(pipeline.errors).toEqual([]);
+        await end();
+      }
+      expect((await closeBooks(bed, title)).repeated).toBe(0);
+    } finally {
+      await bed.close();
+    }
+  });
 });

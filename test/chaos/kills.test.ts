@@ -6,7 +6,7 @@ import { Bed } from "./support/bed.ts";
 import { shortOrLong } from "./support/seed.ts";
 import type { Item } from "./support/stock.ts";
 
-const kills = { one: shortOrLong(5, 100), two: shortOrLong(6, 100) };
+const kills = { one: shortOrLong(5, 100), two: shortOrLong(5, 100) };
 const meanGapMs = 20;
 
 describeIfAvailable("kill -9 at random moments", NO_POSTGRES, () => {

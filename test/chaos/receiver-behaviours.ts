@@ -82,12 +82,14 @@ export const accepting: Behaviour = (response) => {
 export class ChaosReceiver {
   /** What has arrived on the path of the webhook, in order. */
   readonly requests: Request[] = [];
+  /** Of certificates whose alert was answered 2xx. */
+  readonly acceptedNames = new Set<string>();
   /** Requests on any other path: somebody followed a redirect. */
   strays = 0;
   info: Behaviour = accepting;
   suspicious: Behaviour = accepting;
   readonly #server = createServer((request, response) => void this.#receive(request, response));
-  readonly #waiters = new Set<() => void>();
+  readonly #waiters = new Set<(request: Request) => void>();
   #port = 0;
 
   get url(): string {
@@ -111,20 +113,28 @@ export class ChaosReceiver {
 
   /** The first request that fits, there or to come. */
   async waitFor(fits: (request: Request) => boolean, timeoutMs = 60_000): Promise<Request> {
+    return this.requests.find(fits) ?? (await this.#next(fits, timeoutMs));
+  }
+
+  /** Resolves when so many different names were accepted. */
+  async waitUntilAccepted(names: number, timeoutMs: number): Promise<void> {
+    if (this.acceptedNames.size < names) await this.#next(() => this.acceptedNames.size >= names, timeoutMs);
+  }
+
+  #next(fits: (request: Request) => boolean, timeoutMs: number): Promise<Request> {
     return new Promise((resolve, reject) => {
-      const check = () => {
-        const found = this.requests.find(fits);
-        if (found === undefined) return;
+      const check = (request: Request) => {
+        if (!fits(request)) return;
         clearTimeout(timer);
         this.#waiters.delete(check);
-        resolve(found);
+        resolve(request);
       };
       const timer = setTimeout(() => {
         this.#waiters.delete(check);
-        reject(new Error(`no such request in ${timeoutMs} ms, of ${this.requests.length}`));
+        const counts = `${this.requests.length} arrived, ${this.acceptedNames.size} names were accepted`;
+        reject(new Error(`no such request in ${timeoutMs} ms; ${counts}`));
       }, timeoutMs);
       this.#waiters.add(check);
-      check();
     });
   }
 
@@ -142,7 +152,9 @@ export class ChaosReceiver {
     }
     const payload = JSON.parse(Buffer.concat(chunks).toString()) as Payload;
     const received = { headers: request.headers, payload, receivedAtMs: Date.now() };
-    this.requests.push({ ...received, isAccepted: this[payload.severity](response, received) });
-    for (const check of [...this.#waiters]) check();
+    const answered = { ...received, isAccepted: this[payload.severity](response, received) };
+    this.requests.push(answered);
+    if (answered.isAccepted) this.acceptedNames.add(payload.all_sans[0]!);
+    for (const check of [...this.#waiters]) check(answered);
   }
 }

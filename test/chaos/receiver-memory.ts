@@ -22,7 +22,8 @@ export function watchOver(program: Program): Watch {
   let lastChangeMs = performance.now();
   let isOver = false;
   const scrape = async () => {
-    const metrics = await program.metrics();
+    // It may be busy, or about to be ended.
+    const metrics = await program.metrics().catch(() => new Map<string, number>());
     const now = metrics.get('certwatch_ct_messages_total{type="certificate_update"}') ?? 0;
     if (now > messages) {
       longestStillMs = Math.max(longestStillMs, performance.now() - lastChangeMs);

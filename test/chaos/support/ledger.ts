@@ -129,6 +129,8 @@ export class Ledger {
     const violations: string[] = [];
     const merged = new Set(history.flatMap(({ mergedKeys }) => mergedKeys ?? []));
     const last = new Map<number, Change>();
+    /** Of the rows that are there, at each moment. */
+    const keys = new Map<string, number>();
     for (const change of history) {
       const before = last.get(change.id);
       last.set(change.id, change);
@@ -137,6 +139,9 @@ export class Ledger {
         say(`was ${change.operation}ed out of turn`);
       if (before === undefined) {
         if (change.severity !== "pending") say(`began as ${change.severity}`);
+        const other = keys.get(change.certificateKey);
+        if (other !== undefined) say(`is the same certificate as row ${other}`);
+        keys.set(change.certificateKey, change.id);
         continue;
       }
       if (before.operation === "DELETE") say("lived on after its end");
@@ -144,6 +149,7 @@ export class Ledger {
         say(`turned from ${before.severity} to ${change.severity}`);
       if (before.delivered && !change.delivered) say("was delivered, and then was not");
       if (change.operation !== "DELETE") continue;
+      keys.delete(change.certificateKey);
       const isMerge = change.severity === "pending" && merged.has(change.certificateKey);
       if (!isMerge && !(isPruned && change.delivered))
         say("was deleted without having been merged or delivered");

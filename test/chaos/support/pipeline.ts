@@ -12,8 +12,8 @@ import { entryOf, type Item, watched } from "./stock.ts";
 
 /** The part of the service behind the feed, in this process, as `service.ts` wires it. */
 export interface Pipeline {
-  /** Takes all that is to be sent of an item. */
-  take(item: Item): void;
+  /** Takes all that is to be sent of an item, or these certificates of it. */
+  take(item: Item, kinds?: Item["kinds"]): void;
   /** Looks for due deliveries now. */
   wakeDelivery(): void;
   /** What the concerns failed with. */
@@ -29,7 +29,7 @@ export function startPipeline(options: {
   timeoutSeconds?: number;
 }): Pipeline {
   const errors: unknown[] = [];
-  const { timeoutSeconds = 1 } = options;
+  const { timeoutSeconds = 5 } = options;
   const shared = {
     db: options.db,
     log: pino({ level: "silent" }),
@@ -53,8 +53,8 @@ export function startPipeline(options: {
   const loops = [deliverer.settling, deliverer.claiming, classifier.loop, recorder.loop, pruner];
   for (const loop of loops) loop.start();
   return {
-    take(item) {
-      for (const kind of item.kinds) {
+    take(item, kinds = item.kinds) {
+      for (const kind of kinds) {
         const parsed = parseMessage(Buffer.from(wireMessage(entryOf(item, kind))));
         if (parsed.type !== "certificate_update") throw new Error(`${item.name} makes no certificate update`);
         recorder.add(parsed.update, { entries: [watched], sans: [item.name] });

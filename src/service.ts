@@ -44,8 +44,13 @@ export interface Service {
 
 const databasePatienceMs = 60_000;
 const startDeadlineMs = 10_000;
-/** For matched certificates to be committed, and then for running attempts to end. */
+/** For running attempts to end. */
 const stopPatienceMs = 10_000;
+/**
+ * For matched certificates to be committed. Docker kills ten seconds after SIGTERM: by then those that could not be
+ * written have to be in the log.
+ */
+const drainPatienceMs = 8_000;
 
 /**
  * Starts everything; resolves when the feeds are being connected to.
@@ -218,7 +223,7 @@ async function wire(
     await Promise.all(feeds.map((feed) => feed.stop()));
     // Side by side: whoever sends the signal often waits for no more than ten seconds.
     const [lost] = await Promise.all([
-      recorder.drain(stopPatienceMs),
+      recorder.drain(drainPatienceMs),
       classifier.loop.stop(),
       // While the database is away, running attempts cannot be given back: they are due when their lease is over.
       deliverer?.stop(stopPatienceMs).catch(onError("giving running attempts back")),

@@ -1,5 +1,5 @@
 import { dueCertificates, millisecondsToNextDue, type PendingCertificate } from "../db/due-certificates.ts";
-import { sqlState } from "../db/errors.ts";
+import { errorKind, sqlState } from "../db/errors.ts";
 import { type JudgedCertificate, judgeCertificates, type Verdict } from "../db/judge-certificates.ts";
 import type { Database } from "../db/pool.ts";
 import { Inventory } from "../issuance/inventory.ts";
@@ -70,28 +70,45 @@ export class Classifier {
     // Read before the question, so that a certificate recorded meanwhile can only bring the next look forward.
     this.#nextDueMs = performance.now() + pollMs;
     const due = await dueCertificates(db, batchSize, deadlineMs);
-    await this.#judge(due, { onlyKnown: false });
+    // What the database refuses stays due: no looking at once again.
+    if (!(await this.#judge(due, { onlyKnown: false }))) return;
     const nextMs = due.length === batchSize ? 0 : await millisecondsToNextDue(db, deadlineMs);
     this.#nextDueMs = Math.min(this.#nextDueMs, performance.now() + nextMs);
   }
 
-  /** Judges in rounds: one statement never has two certificates of the same issuance or inventory row. */
-  async #judge(certificates: PendingCertificate[], options: { onlyKnown: boolean }): Promise<void> {
+  /**
+   * Judges in rounds: one statement never has two certificates of the same issuance or inventory row. After a refusal
+   * one by one, so that no certificate is held up by another.
+   *
+   * @returns false where one was refused for good: it stays pending.
+   */
+  async #judge(certificates: PendingCertificate[], options: { onlyKnown: boolean }): Promise<boolean> {
+    const { db, deliver, onError } = this.#options;
     let rest = certificates;
-    for (let round = 1; rest.length > 0; round += 1) {
-      const { verdicts, later } = await this.#lookUp(rest, options);
+    let isOneByOne = false;
+    let conflictsLeft = maxConflicts;
+    let isComplete = true;
+    while (rest.length > 0) {
+      const { verdicts, later } = await this.#lookUp(isOneByOne ? rest.slice(0, 1) : rest, options);
       try {
-        const { db, deliver } = this.#options;
-        this.#report(
-          verdicts.length === 0 ? [] : await judgeCertificates(db, verdicts, { deliver, deadlineMs }),
-        );
-        rest = later;
+        if (verdicts.length > 0) this.#report(await judgeCertificates(db, verdicts, { deliver, deadlineMs }));
+        rest = isOneByOne ? rest.slice(1) : later;
       } catch (error) {
-        // Another replica judged one of these issuances at this moment: look again and find its event.
-        if (!conflicts.includes(sqlState(error) ?? "") || round >= certificates.length + maxConflicts)
+        if (conflicts.includes(sqlState(error) ?? "")) {
+          // Somebody judged one of these issuances at this moment: look again and find that event.
+          if (conflictsLeft === 0) throw error;
+          conflictsLeft -= 1;
+        } else if (errorKind(error) !== "bad-data") {
           throw error;
+        } else if (isOneByOne) {
+          onError(error);
+          isComplete = false;
+          rest = rest.slice(1);
+        }
+        isOneByOne = true;
       }
     }
+    return isComplete;
   }
 
   async #lookUp(

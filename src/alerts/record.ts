@@ -6,7 +6,7 @@ import { type CertificateRow, recordCertificates } from "../db/record-certificat
 import type { CertUpdate } from "../feed/message.ts";
 import { identify } from "../issuance/identity.ts";
 import type { Logger } from "../log.ts";
-import { Loop } from "../loop.ts";
+import { Loop, settledWithin } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Match } from "../watchlist/watcher.ts";
 import { type RecordedPayload, toRecordedPayload } from "./payload.ts";
@@ -90,15 +90,14 @@ export class Recorder {
   }
 
   /**
-   * Ends the loop, then commits what still waits, for at most `timeoutMs` in all, or until the batch that is being
-   * recorded has come to its own deadline. What cannot be written by then is logged
-   * whole.
+   * Ends the loop, then commits what still waits, for at most `timeoutMs` in all. What is not known to be written by then
+   * is logged whole: also a batch under way, of which nobody will hear whether it was committed.
    *
    * @returns how many certificates were lost to the database.
    */
   async drain(timeoutMs: number): Promise<number> {
     const endMs = performance.now() + timeoutMs;
-    await this.loop.stop();
+    await settledWithin(this.loop.stop(), timeoutMs);
     while (this.#waiting.size > 0 && performance.now() < endMs) {
       try {
         await this.#recordBatch(Math.min(deadlineMs, endMs - performance.now()));

@@ -1,10 +1,11 @@
+import type { PendingCertificate } from "../db/due-certificates.ts";
 import type { Verdict } from "../db/judge-certificates.ts";
 import { precertificateUpdateType } from "../issuance/identity.ts";
-import type { InventoryMatch, InventoryQuery } from "../issuance/inventory.ts";
+import type { InventoryMatch } from "../issuance/inventory.ts";
 
 /** The verdict on a certificate, from what the inventory said of it, with the sentence that a person reads. */
 export function verdictOf(
-  certificate: InventoryQuery,
+  certificate: PendingCertificate,
   match: InventoryMatch,
   precertMatch: "serial" | "tbs",
 ): Verdict {
@@ -25,9 +26,9 @@ export function verdictOf(
 
 const knownReasons = {
   fingerprint: () => "This very certificate is in the inventory (same SHA-1 fingerprint).",
-  tbs: (certificate: InventoryQuery) =>
+  tbs: (certificate: PendingCertificate) =>
     `The inventory has ${isPrecertificate(certificate) ? "the final certificate of this precertificate" : "this certificate with other SCTs"} (same TBSCertificate hash).`,
-  serial: (certificate: InventoryQuery) =>
+  serial: (certificate: PendingCertificate) =>
     `The inventory has a certificate with the serial number, validity and names of this precertificate; ${
       certificate.tbsSha256 === null
         ? "the feed sent no DER, so the rest was not compared."
@@ -36,7 +37,7 @@ const knownReasons = {
 };
 
 function unknownReason(
-  certificate: InventoryQuery,
+  certificate: PendingCertificate,
   match: InventoryMatch,
   precertMatch: "serial" | "tbs",
 ): string {
@@ -57,6 +58,6 @@ function unknownReason(
   return "The inventory has no certificate that belongs to this precertificate.";
 }
 
-function isPrecertificate({ updateType }: InventoryQuery): boolean {
+function isPrecertificate({ updateType }: PendingCertificate): boolean {
   return updateType === precertificateUpdateType;
 }

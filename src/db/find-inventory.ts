@@ -10,8 +10,23 @@ export interface SerialRow {
   notAfter: number;
   /** `null` also where the table has no such column. */
   tbsSha256: string | null;
-  /** The issuances that this row has recognised already, on any evidence. */
-  recognised: { issuanceId: string; tbsSha256: string | null }[];
+  /** The issuances that this row has recognised already, and the certificate's own where it is known for certain. */
+  recognised: RecognisedIssuance[];
+}
+
+export interface RecognisedIssuance {
+  issuanceId: string;
+  tbsSha256: string | null;
+  /** On stronger evidence than the serial number. */
+  isCertain: boolean;
+}
+
+/** A precertificate to be looked up: serial number in normal form, validity in epoch seconds. */
+export interface SerialQuestion {
+  issuance_id: string;
+  serial: string;
+  not_before: number;
+  not_after: number;
 }
 
 /**
@@ -71,33 +86,44 @@ export async function findByTbs(
   return new Map(rows.map((row) => [row.tbsSha256, row.fingerprint]));
 }
 
-/** Inventory rows with these serial numbers (in normal form) and validities, by serial number. */
+/** Inventory rows with these serial numbers and validities, by the issuance that asks. */
 export async function findBySerial(
   db: Queryable,
-  questions: { serial: string; not_before: number; not_after: number }[],
+  questions: SerialQuestion[],
   options: { hasTbsColumn: boolean; deadlineMs: number },
 ): Promise<Map<string, SerialRow[]>> {
   const found = new Map<string, SerialRow[]>();
   if (questions.length === 0) return found;
   const rows = await db.query<SerialRow & { question: string }>(
-    {
-      text: `
-        SELECT q.wanted AS question, certs.fingerprint_sha1 AS fingerprint, certs.sans,
-               certs.not_before::bigint AS "notBefore", certs.not_after::bigint AS "notAfter",
-               ${options.hasTbsColumn ? "certs.tbs_sha256" : "NULL::text"} AS "tbsSha256",
-               COALESCE((SELECT json_agg(json_build_object('issuanceId', issuance_id, 'tbsSha256', tbs_sha256))
-                         FROM (SELECT issuance_id, tbs_sha256 FROM public.alerts
-                               WHERE excused_by = certs.fingerprint_sha1
-                               UNION ALL
-                               SELECT issuance_id, tbs_sha256 FROM public.alerts
-                               WHERE certificate_key = 'sha1:' || certs.fingerprint_sha1) AS recognised), '[]') AS recognised
-        FROM (SELECT DISTINCT * FROM json_to_recordset($1::json) AS q(wanted text, not_before bigint, not_after bigint)) AS q
-        JOIN public.certs ON ${serialNormalForm} = q.wanted
-                         AND certs.not_before = q.not_before AND certs.not_after = q.not_after`,
-      values: [JSON.stringify(questions.map(({ serial, ...validity }) => ({ wanted: serial, ...validity })))],
-    },
+    { text: bySerial(options.hasTbsColumn), values: [JSON.stringify(questions.map(toWanted))] },
     options.deadlineMs,
   );
   for (const { question, ...row } of rows) found.set(question, [...(found.get(question) ?? []), row]);
   return found;
 }
+
+/** `serial` alone is the inventory's column: see {@link serialNormalForm}. */
+function toWanted({ serial, ...question }: SerialQuestion): object {
+  return { wanted: serial, ...question };
+}
+
+const bySerial = (hasTbsColumn: boolean) => `
+  SELECT q.issuance_id AS question, certs.fingerprint_sha1 AS fingerprint, certs.sans,
+         certs.not_before::bigint AS "notBefore", certs.not_after::bigint AS "notAfter",
+         ${hasTbsColumn ? "certs.tbs_sha256" : "NULL::text"} AS "tbsSha256",
+         COALESCE((
+           SELECT json_agg(json_build_object('issuanceId', r.issuance_id, 'tbsSha256', r.tbs_sha256,
+                                             'isCertain', r.is_certain))
+           FROM (SELECT issuance_id, tbs_sha256, match_basis <> 'serial' AS is_certain FROM public.alerts
+                 WHERE excused_by = certs.fingerprint_sha1
+                 UNION ALL
+                 SELECT issuance_id, tbs_sha256, true FROM public.alerts
+                 WHERE certificate_key = 'sha1:' || certs.fingerprint_sha1
+                 UNION ALL
+                 SELECT issuance_id, tbs_sha256, true FROM public.alerts
+                 WHERE issuance_id = q.issuance_id AND severity = 'info' AND match_basis IN ('fingerprint', 'tbs')) AS r
+         ), '[]') AS recognised
+  FROM (SELECT DISTINCT *
+        FROM json_to_recordset($1::json) AS q(issuance_id text, wanted text, not_before bigint, not_after bigint)) AS q
+  JOIN public.certs ON ${serialNormalForm} = q.wanted
+                   AND certs.not_before = q.not_before AND certs.not_after = q.not_after`;

@@ -26,7 +26,9 @@ export interface JudgedCertificate {
 
 /**
  * Turns pending certificates into events, or merges them into the event of the same issuance and severity, in one
- * statement. Two certificates of one issuance whose TBS hashes are known and differ are never merged.
+ * statement. Two certificates of one issuance whose TBS hashes are known and differ are never merged. Where a certificate
+ * is recognised for certain whose inventory row has excused another issuance by its serial number, that one gets a
+ * `suspicious` event: it was a copy that came before its original.
  *
  * The verdicts of one call are of distinct issuances. Rows that somebody else judged meanwhile are passed over, so it
  * is safe to run twice. Where another replica judges the same issuance, or one that the same inventory row excuses, at
@@ -40,7 +42,7 @@ export async function judgeCertificates(
   options: { deliver: boolean; deadlineMs: number },
 ): Promise<JudgedCertificate[]> {
   return await db.query<JudgedCertificate>(
-    { text: statement, values: [toJson(verdicts), options.deliver] },
+    { text: statement, values: [toJson(verdicts), options.deliver, exposedReason] },
     options.deadlineMs,
   );
 }
@@ -50,6 +52,10 @@ export async function judgeCertificates(
  * judged, and merged, each time it is seen.
  */
 const maxMergedKeys = 1000;
+
+/** Of an event that comes late: the one of a copy that was excused before the original was seen. */
+const exposedReason =
+  "Escalation: this was recognised by serial number, validity and names of a certificate in the inventory, but that certificate is of another issuance, which was seen since: this one is not yours.";
 
 const sameCertificateBody = (event: string, pending: string) =>
   `(${event}.tbs_sha256 IS NULL OR ${pending}.tbs_sha256 IS NULL OR ${event}.tbs_sha256 = ${pending}.tbs_sha256)`;
@@ -96,7 +102,26 @@ const statement = `
     RETURNING j.id
   ), gone AS (
     DELETE FROM public.alerts a USING merged WHERE a.id = merged.id AND a.severity = 'pending'
+  ), exposed AS (
+    INSERT INTO public.alerts (fingerprint, sans, matched, issuer, seen_at, severity, issuance_id, certificate_key,
+                               tbs_sha256, event_number, payload, recorded_at, match_basis, reason, next_attempt_at)
+    SELECT holder.fingerprint, holder.sans, holder.matched, holder.issuer, holder.seen_at, 'suspicious',
+           holder.issuance_id, holder.certificate_key || ':exposed', holder.tbs_sha256,
+           (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
+            WHERE event.issuance_id = holder.issuance_id AND event.severity = 'suspicious'),
+           holder.payload, now(), 'none', $3, CASE WHEN $2::boolean THEN now() END
+    FROM judged j
+    JOIN public.alerts holder ON holder.excused_by = j.inventory_row AND holder.match_basis = 'serial'
+    WHERE j.match_basis IN ('fingerprint', 'tbs')
+      AND (holder.issuance_id <> j.issuance_id OR NOT ${sameCertificateBody("holder", "j")})
+      AND NOT EXISTS (SELECT FROM public.alerts event
+                      WHERE event.issuance_id = holder.issuance_id AND event.severity = 'suspicious'
+                        AND ${sameCertificateBody("event", "holder")})
+    ON CONFLICT (certificate_key) DO NOTHING
+    RETURNING id, severity, match_basis, reason, matched, payload, issuer
   )
   SELECT j.id, j.severity, j.id IN (SELECT id FROM events) AS "isEvent", j.match_basis AS "matchBasis",
          j.final_reason AS reason, j.matched AS "matchedEntries", j.payload -> 'matched_sans' AS "matchedSans", j.issuer
-  FROM judged j WHERE j.id IN (SELECT id FROM events UNION ALL SELECT id FROM merged)`;
+  FROM judged j WHERE j.id IN (SELECT id FROM events UNION ALL SELECT id FROM merged)
+  UNION ALL
+  SELECT id, severity, true, match_basis, reason, matched, payload -> 'matched_sans', issuer FROM exposed`;

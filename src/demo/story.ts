@@ -73,7 +73,8 @@ export function createStory(): Story {
       },
       {
         title: "Your own renewal",
-        explanation: "first the precertificate, then the certificate that is in the inventory: one note, no alarm",
+        explanation:
+          "first the precertificate, then the certificate that is in the inventory: one note, no alarm",
         entries: [entry(renewal, argon, "PrecertLogEntry"), entry(renewal, oak)],
         expected: [{ severity: "info", san: "www.example.org" }],
       },

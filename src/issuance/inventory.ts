@@ -1,8 +1,11 @@
+import type { PendingCertificate } from "../db/due-certificates.ts";
 import {
   findByFingerprint,
   findBySerial,
   findByTbs,
   inventoryHasTbsColumn,
+  type RecognisedIssuance,
+  type SerialQuestion,
   type SerialRow,
 } from "../db/find-inventory.ts";
 import type { Database } from "../db/pool.ts";
@@ -15,7 +18,7 @@ export type MatchBasis = "fingerprint" | "tbs" | "serial" | "none";
 /** What the inventory said of a certificate. */
 export interface InventoryMatch {
   basis: MatchBasis;
-  /** The inventory row (`fingerprint_sha1`) that it was recognised by; `null` with `none`. */
+  /** The inventory row (`fingerprint_sha1`) that recognises it and excuses no other issuance; `null`: there is none. */
   inventoryRow: string | null;
   /** With `none`: what came close. */
   nearMiss: NearMiss | null;
@@ -26,21 +29,6 @@ export interface InventoryMatch {
  * differ; `already used`, the row has recognised another issuance.
  */
 export type NearMiss = "other contents" | "already used";
-
-/** What the inventory match needs to know of a certificate. */
-export interface InventoryQuery {
-  id: number;
-  issuanceId: string;
-  /** SHA-1, 40 lower-case hex digits, or empty where the feed sent none. */
-  fingerprint: string;
-  tbsSha256: string | null;
-  sans: string[];
-  subjectCn: string | null;
-  serial: string | null;
-  notBefore: number | null;
-  notAfter: number | null;
-  updateType: string | null;
-}
 
 const none: InventoryMatch = { basis: "none", inventoryRow: null, nearMiss: null };
 const deadlineMs = 10_000;
@@ -65,7 +53,7 @@ export class Inventory {
    * @returns the match of each `id`.
    * @throws the database's error: then nothing is known about any of them.
    */
-  async match(certificates: InventoryQuery[]): Promise<Map<number, InventoryMatch>> {
+  async match(certificates: PendingCertificate[]): Promise<Map<number, InventoryMatch>> {
     const matches = new Map<number, InventoryMatch>();
     const unmatched = () => certificates.filter(({ id }) => !matches.has(id));
     await this.#checkColumn();
@@ -93,7 +81,7 @@ export class Inventory {
     });
     for (const certificate of unmatched()) {
       const [question] = serialQuestion(certificate);
-      const rows = question === undefined ? [] : (bySerial.get(question.serial) ?? []);
+      const rows = question === undefined ? [] : (bySerial.get(question.issuance_id) ?? []);
       matches.set(certificate.id, judgeSerialRows(certificate, rows));
     }
     return matches;
@@ -107,24 +95,25 @@ export class Inventory {
 }
 
 /** Only a precertificate is looked up by serial number, and only where all that is compared is there. */
-function serialQuestion(
-  certificate: InventoryQuery,
-): { serial: string; not_before: number; not_after: number }[] {
+function serialQuestion(certificate: PendingCertificate): SerialQuestion[] {
   const serial = normalizeSerial(certificate.serial);
   const { notBefore, notAfter, updateType } = certificate;
   if (updateType !== precertificateUpdateType || serial === null || notBefore === null || notAfter === null)
     return [];
-  return [{ serial, not_before: notBefore, not_after: notAfter }];
+  return [{ issuance_id: certificate.issuanceId, serial, not_before: notBefore, not_after: notAfter }];
 }
 
 /** The rows have the certificate's serial number; validity, names and contents have to be the same too. */
-function judgeSerialRows(certificate: InventoryQuery, rows: SerialRow[]): InventoryMatch {
+function judgeSerialRows(certificate: PendingCertificate, rows: SerialRow[]): InventoryMatch {
   let nearMiss: NearMiss | null = null;
   for (const row of rows) {
     if (row.notBefore !== certificate.notBefore || row.notAfter !== certificate.notAfter) continue;
     if (!hasNamesOf(certificate, row)) continue;
     if (differ(certificate.tbsSha256, row.tbsSha256)) {
       nearMiss = "other contents";
+    } else if (row.recognised.some((issuance) => issuance.isCertain && isOf(certificate, issuance))) {
+      // Whichever came before: the row is of this issuance, which needs no excuse.
+      return { ...none, basis: "serial" };
     } else if (!row.recognised.every((issuance) => isOf(certificate, issuance))) {
       nearMiss ??= "already used";
     } else {
@@ -134,7 +123,7 @@ function judgeSerialRows(certificate: InventoryQuery, rows: SerialRow[]): Invent
   return { ...none, nearMiss };
 }
 
-function isOf(certificate: InventoryQuery, issuance: SerialRow["recognised"][number]): boolean {
+function isOf(certificate: PendingCertificate, issuance: RecognisedIssuance): boolean {
   return issuance.issuanceId === certificate.issuanceId && !differ(certificate.tbsSha256, issuance.tbsSha256);
 }
 
@@ -144,7 +133,7 @@ function differ(one: string | null, other: string | null): boolean {
 }
 
 /** The same set of names, normalized; a CN that the feed appended to the SANs is left out of account. */
-function hasNamesOf(certificate: InventoryQuery, row: SerialRow): boolean {
+function hasNamesOf(certificate: PendingCertificate, row: SerialRow): boolean {
   if (!Array.isArray(row.sans)) return false;
   const wanted = nameSet(row.sans.filter((name) => typeof name === "string"));
   const names = nameSet(certificate.sans);

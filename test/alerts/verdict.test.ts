@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { verdictOf } from "../../src/alerts/verdict.ts";
-import type { InventoryMatch, InventoryQuery } from "../../src/issuance/inventory.ts";
+import type { PendingCertificate } from "../../src/db/due-certificates.ts";
+import type { InventoryMatch } from "../../src/issuance/inventory.ts";
 
-const certificate: InventoryQuery = {
+const certificate: PendingCertificate = {
   id: 7,
   issuanceId: "ab".repeat(32),
   fingerprint: "cd".repeat(20),
@@ -25,7 +26,7 @@ const notFound = (nearMiss: InventoryMatch["nearMiss"] = null): InventoryMatch =
   inventoryRow: null,
   nearMiss,
 });
-const reason = (of: InventoryQuery, match: InventoryMatch, precertMatch: "serial" | "tbs" = "serial") =>
+const reason = (of: PendingCertificate, match: InventoryMatch, precertMatch: "serial" | "tbs" = "serial") =>
   verdictOf(of, match, precertMatch).reason;
 
 test("what is found is info, what is not is suspicious", () => {

@@ -202,6 +202,45 @@ describeOnEveryDatabase("the judgement", (open) => {
       expect(rows[1]!.reason).toContain("another issuance was recognised by it before");
     });
 
+    test.each([
+      ["by fingerprint", { tbs: false }, final, "info fingerprint"],
+      ["by TBS hash", { tbs: true }, precertificate, "info tbs"],
+    ] as const)(
+      "the copy first, then the original %s: the copy is reported, once",
+      async (_, row, kind, verdict) => {
+        const renewal = ours.issue({ dnsNames: names });
+        const copy = copyOf(renewal, impostor);
+        await insertInventory(replica.db, inventoryRow(renewal, row));
+        await replica.process([precertificate(copy, { log: willow })]);
+        expect(await replica.verdicts()).toEqual(["info serial"]);
+        const rows = await replica.process([kind(renewal)]);
+        expect(await replica.verdicts()).toEqual(["info serial", verdict, "suspicious none"]);
+        expect(rows[2]!.sans).toEqual(names);
+        expect(rows[2]!.reason).toMatch(/^Escalation: .* not yours\.$/);
+        const more = [
+          final(renewal),
+          precertificate(renewal),
+          precertificate(renewal, { log: willow }),
+          final(copy),
+        ];
+        await replica.process(more);
+        expect(await replica.verdicts()).toEqual(["info serial", verdict, "suspicious none"]);
+      },
+    );
+
+    test("the copy's final certificate and the original in one batch: each story is told", async () => {
+      const renewal = ours.issue({ dnsNames: names });
+      const copy = copyOf(renewal, impostor);
+      await insertInventory(replica.db, inventoryRow(renewal));
+      await replica.process([precertificate(copy, { log: willow })]);
+      await replica.process([final(copy), final(renewal)]);
+      expect((await replica.verdicts()).sort()).toEqual([
+        "info fingerprint",
+        "info serial",
+        "suspicious none",
+      ]);
+    });
+
     test("both in one batch: one of the two", async () => {
       const renewal = ours.issue({ dnsNames: names });
       await insertInventory(replica.db, inventoryRow(renewal));
@@ -239,6 +278,22 @@ describeOnEveryDatabase("the judgement", (open) => {
       await replica.process([precertificate(copyOf(renewal, impostor))]);
       expect(await replica.verdicts()).toEqual(["info serial", "suspicious none"]);
     });
+  });
+
+  test("a verdict that the database refuses holds up no other", async () => {
+    await replica.query(`
+      CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '22023'; END $$;
+      CREATE TRIGGER refuse BEFORE UPDATE ON public.alerts FOR EACH ROW
+        WHEN (NEW.sans ? 'b.example.org') EXECUTE FUNCTION refuse()`);
+    const [a, b, c] = ["a", "b", "c"].map((label) => theirs.issue({ dnsNames: [`${label}.example.org`] }));
+    const rows = await replica.process([final(a!), final(b!), final(c!)]);
+    expect(rows.map(({ sans, severity }) => [sans, severity]).sort()).toEqual([
+      [["a.example.org"], "suspicious"],
+      [["b.example.org"], "pending"],
+      [["c.example.org"], "suspicious"],
+    ]);
+    expect(new Set(replica.errors.map(String))).toEqual(new Set(["error: refused"]));
   });
 
   describe("what equals what", () => {
@@ -346,10 +401,10 @@ describeOnEveryDatabase("the judgement", (open) => {
       replica.recorded.length = 0;
       await replica.record([final(known), final(unknown)], { graceSeconds: 3600 });
       await replica.judge({ firstLook: [...replica.recorded] });
-      expect(await replica.verdicts()).toEqual(["info fingerprint", "pending"]);
+      expect((await replica.verdicts()).sort()).toEqual(["info fingerprint", "pending"]);
       await replica.query("UPDATE public.alerts SET judge_at = now() WHERE severity = 'pending'");
       await replica.judge();
-      expect(await replica.verdicts()).toEqual(["info fingerprint", "suspicious none"]);
+      expect((await replica.verdicts()).sort()).toEqual(["info fingerprint", "suspicious none"]);
     });
 
     test("what lands in the inventory within the grace is info, without all-clear", async () => {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { PendingCertificate } from "../../src/db/due-certificates.ts";
 import type { Database } from "../../src/db/pool.ts";
-import { Inventory, type InventoryQuery } from "../../src/issuance/inventory.ts";
+import { Inventory } from "../../src/issuance/inventory.ts";
 import { delegate, Replica } from "../support/outbox.ts";
 import { type DatabaseSource, NO_POSTGRES_OR_DSN, openPostgres } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
@@ -45,7 +46,7 @@ describeIfAvailable("an inventory of a million certificates on PostgreSQL", NO_P
   });
 
   /** A thousand precertificates: a quarter each is known by fingerprint, by TBS hash, by serial number, and unknown. */
-  async function thousand(): Promise<InventoryQuery[]> {
+  async function thousand(): Promise<PendingCertificate[]> {
     const hashes = await replica.query<{ fingerprint: string; tbs: string }>(
       `SELECT substr(md5('f' || i) || md5('g' || i), 1, 40) AS fingerprint, md5('t' || i) || md5('u' || i) AS tbs
        FROM generate_series(0, ${alerts - 1}) AS k, LATERAL (SELECT 1 + k * 997 AS i) AS row ORDER BY k`,

@@ -121,6 +121,7 @@ describe("the HTTP API of the service", () => {
     const program = await bed.start({ WEBHOOK_MAX_ATTEMPTS: "1" });
     await bed.simulator.publish(entryOf({ dnsNames: [name] }));
     await program.waitForMetric("certwatch_alerts_given_up_total", (value) => value === 1);
+    await program.waitForLog("delivery given up");
     bed.receiver.setBehaviour(200);
     const lines = program.lines.filter(({ msg }) => msg.startsWith("delivery given up"));
     expect(lines).toMatchObject([

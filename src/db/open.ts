@@ -26,7 +26,7 @@ const deadlineMs = 10_000;
 const schemaDeadlineMs = 120_000;
 const retryMs = 1_000;
 /** A command, such as `inventory add --embedded`, may have the embedded database for a moment. */
-const lockPatienceMs = 20_000;
+const lockPatienceMs = 5_000;
 
 /**
  * Opens the configured database, the embedded one or Postgres. The embedded one gets its schema applied.

@@ -56,7 +56,7 @@ describeIfAvailable("the database in trouble", NO_POSTGRES, () => {
     crash: () => cluster.kill(),
   };
   test(`stopped (fast, immediate, crash) and started again, ${rounds} times each`, async () => {
-    await bed.stockUp(300);
+    await bed.stockUp(600);
     await through("stopped and started", async () => {
       for (let round = 0; round < rounds; round += 1) {
         for (const [how, stop] of Object.entries(stopping)) {

@@ -11,7 +11,9 @@ export default defineConfig({
     include: ["test/chaos/**/*.test.ts"],
     globalSetup: ["test/support/global-setup.ts", "test/chaos/support/setup.ts"],
     reporters: ["default", "./test/support/closing-line.ts"],
-    fileParallelism: false,
+    // Nearly all of it is waiting. The long form, with its measurements, has the machine to itself.
+    fileParallelism: isShort,
+    maxWorkers: 2,
     // Of one file: tests that mostly wait.
     maxConcurrency: 10,
     testTimeout: isShort ? 120_000 : 900_000,

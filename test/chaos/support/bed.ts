@@ -166,8 +166,8 @@ export class Bed {
     const sent: Item[] = [];
     const sending = (async () => {
       while (isRunning) {
-        if (this.stock < 20) await this.stockUp(20).catch(() => {});
-        if (this.stock === 0) throw new Error("the stock is used up and the database is away: prepare more");
+        if (this.stock < 20) await this.stockUp(20).catch(() => sleep(pollMs));
+        if (this.stock === 0) continue; // until the database is back
         sent.push(...(await this.send(this.random.chance(0.1) ? Math.min(10, this.stock) : 1)));
         await sleep(-Math.log(1 - this.random.next()) * meanGapMs);
       }

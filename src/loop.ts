@@ -30,7 +30,7 @@ export class Loop {
   readonly #options: LoopOptions;
   readonly #stop = new AbortController();
   #wakeRequested = false;
-  #interruptSleep = new AbortController();
+  #endSleep: () => void = () => {};
   #stepStartedMs: number | null = null;
   #running: Promise<void> | null = null;
   #died = false;
@@ -51,13 +51,13 @@ export class Loop {
   /** Asks for another step as soon as the current one is over. */
   wake(): void {
     this.#wakeRequested = true;
-    this.#interruptSleep.abort();
+    this.#endSleep();
   }
 
   /** Ends the loop after the step that is running, which sees its signal aborted. */
   async stop(): Promise<void> {
     this.#stop.abort();
-    this.#interruptSleep.abort();
+    this.#endSleep();
     await this.#running;
   }
 
@@ -91,10 +91,16 @@ export class Loop {
     }
   }
 
-  async #sleep(delayMs: number): Promise<void> {
-    if (this.#wakeRequested || delayMs <= 0 || this.#stop.signal.aborted) return;
-    this.#interruptSleep = new AbortController();
-    await interruptibleSleep(delayMs, this.#interruptSleep.signal);
+  /** Woken thousands of times a second: an aborted signal would cost an error with its stack each time. */
+  #sleep(delayMs: number): Promise<void> | undefined {
+    if (this.#wakeRequested || delayMs <= 0 || this.#stop.signal.aborted) return undefined;
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, Math.min(delayMs, maxTimerMs));
+      this.#endSleep = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 }
 

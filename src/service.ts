@@ -1,6 +1,7 @@
 import { Classifier } from "./alerts/classify.ts";
-import { concurrency, Deliverer } from "./alerts/deliver.ts";
+import { Deliverer } from "./alerts/deliver.ts";
 import { createAlertGauges } from "./alerts/gauges.ts";
+import { concurrency } from "./alerts/held-events.ts";
 import { createPruner } from "./alerts/prune.ts";
 import { Recorder } from "./alerts/record.ts";
 import { WebhookSender } from "./alerts/webhook.ts";
@@ -122,12 +123,11 @@ async function wire(
     add(deliverer.settling);
     add(deliverer.claiming);
   }
-  const onEvents = () => deliverer?.claiming.wake();
   const { precertMatch } = config;
   const classifier = new Classifier({
     ...shared,
     precertMatch,
-    onEvents,
+    deliverer,
     onError: onError("classification"),
   });
   add(classifier.loop);

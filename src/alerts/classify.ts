@@ -6,6 +6,8 @@ import { Inventory } from "../issuance/inventory.ts";
 import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
+import type { Deliverer } from "./deliver.ts";
+import type { RecordedPayload } from "./payload.ts";
 import { verdictOf } from "./verdict.ts";
 
 const batchSize = 500;
@@ -19,16 +21,16 @@ const conflicts = ["23505", "40P01"];
 /** How often to lose against another replica before backing off. */
 const maxConflicts = 5;
 
+type Judged = JudgedCertificate<RecordedPayload>;
+
 export interface ClassifierOptions {
   db: Database;
   log: Logger;
   metrics: Metrics;
   graceSeconds: number;
   precertMatch: "serial" | "tbs";
-  /** False in observer mode. */
-  deliver: boolean;
-  /** Called after events were committed. */
-  onEvents: () => void;
+  /** Gets the events, as far as it has places for them already claimed; `null` in observer mode. */
+  deliverer: Pick<Deliverer, "leaseSeconds" | "reserve" | "take" | "wake"> | null;
   onError: (error: unknown) => void;
 }
 
@@ -83,7 +85,7 @@ export class Classifier {
    * @returns false where one was refused for good: it stays pending.
    */
   async #judge(certificates: PendingCertificate[], options: { onlyKnown: boolean }): Promise<boolean> {
-    const { db, deliver, onError } = this.#options;
+    const { onError } = this.#options;
     let rest = certificates;
     let isOneByOne = false;
     let conflictsLeft = maxConflicts;
@@ -91,7 +93,7 @@ export class Classifier {
     while (rest.length > 0) {
       const { verdicts, later } = await this.#lookUp(isOneByOne ? rest.slice(0, 1) : rest, options);
       try {
-        if (verdicts.length > 0) this.#report(await judgeCertificates(db, verdicts, { deliver, deadlineMs }));
+        if (verdicts.length > 0) await this.#decide(verdicts);
         rest = isOneByOne ? rest.slice(1) : later;
       } catch (error) {
         if (conflicts.includes(sqlState(error) ?? "")) {
@@ -114,10 +116,10 @@ export class Classifier {
   async #lookUp(
     certificates: PendingCertificate[],
     { onlyKnown }: { onlyKnown: boolean },
-  ): Promise<{ verdicts: Verdict[]; later: PendingCertificate[] }> {
+  ): Promise<{ verdicts: Omit<Verdict, "claim">[]; later: PendingCertificate[] }> {
     const matches = await this.#inventory.match(certificates);
     const claimed = new Set<string>();
-    const verdicts: Verdict[] = [];
+    const verdicts: Omit<Verdict, "claim">[] = [];
     const later: PendingCertificate[] = [];
     for (const certificate of certificates) {
       const match = matches.get(certificate.id)!;
@@ -133,9 +135,34 @@ export class Classifier {
     return { verdicts, later };
   }
 
-  #report(judged: JudgedCertificate[]): void {
+  /** Commits the verdicts. What becomes an event goes on to its delivery without a statement in between. */
+  async #decide(verdicts: Omit<Verdict, "claim">[]): Promise<void> {
+    const { db, deliverer } = this.#options;
+    const claims = verdicts.map((verdict) => ({
+      ...verdict,
+      claim: deliverer?.reserve(verdict.severity) ?? false,
+    }));
+    const claimedMs = performance.now();
+    let judged: Judged[] = [];
+    try {
+      judged = await judgeCertificates<RecordedPayload>(db, claims, {
+        deliver: deliverer !== null,
+        leaseSeconds: deliverer?.leaseSeconds ?? 0,
+        deadlineMs,
+      });
+    } finally {
+      deliverer?.take(
+        judged.flatMap(({ delivery }) => delivery ?? []),
+        claimedMs,
+      );
+    }
+    if (judged.some(({ isEvent, delivery }) => isEvent && delivery === null)) deliverer?.wake();
+    this.#report(judged);
+  }
+
+  #report(judged: Judged[]): void {
     const { log, metrics } = this.#options;
-    for (const { isEvent, ...alert } of judged) {
+    for (const { isEvent, delivery: _, ...alert } of judged) {
       if (!isEvent) {
         metrics.alertsMerged.inc();
         log.debug({ alert }, "merged into the event of its issuance");
@@ -145,6 +172,5 @@ export class Classifier {
       if (alert.severity === "suspicious") log.warn({ alert }, "SUSPICIOUS certificate for a watched name");
       else log.info({ alert }, "known certificate for a watched name");
     }
-    if (judged.some(({ isEvent }) => isEvent)) this.#options.onEvents();
   }
 }

@@ -5,129 +5,166 @@ import { adoptObserved, giveUpExpired } from "../db/sweep-deliveries.ts";
 import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
+import { type HeldEvent, HeldEvents, type Severity } from "./held-events.ts";
 import { type RecordedPayload, toPayload } from "./payload.ts";
 import type { SendResult, WebhookSender } from "./webhook.ts";
 
-/** Attempts under way at once. */
-export const concurrency = 32;
-/** Of these, how many only `suspicious` alerts may use: a flood of renewals never delays a hijack. */
-const reservedForSuspicious = 8;
 /** How often to look for what other replicas left behind. */
 const pollMs = 5_000;
 const deadlineMs = 10_000;
 /** Something due that cannot be claimed is being claimed by another replica: no spinning meanwhile. */
 const minWaitMs = 20;
-/** The lease outlasts an attempt by this, for the outcome to be committed. */
+/** The lease outlasts an attempt by this, for the event to wait for its turn and the outcome to be committed. */
 const leaseMarginSeconds = 30;
 
 export interface DelivererOptions {
   db: Database;
   log: Logger;
   metrics: Metrics;
+  /** Closed when the deliverer is stopped. */
   sender: WebhookSender;
   timeoutSeconds: number;
   maxAttempts: number;
   onError: (error: unknown) => void;
 }
 
-type Severity = "info" | "suspicious";
-
-/** An event that this process holds, from its claim to the commit of its outcome. */
-interface Attempt {
-  delivery: Delivery<RecordedPayload>;
-  /** `null` while the receiver has not answered. */
-  outcome: Outcome | null;
-}
-
 /**
- * Delivers events: claims what is due, posts it, and writes down how that ended. At least once: an event whose outcome
- * could not be committed before its lease ended is sent again, with the same `webhook-id`.
- *
- * A place among the attempts is taken from the claim to the commit of the outcome, so neither a slow receiver nor a
- * slow database makes more than {@link concurrency} alerts wait in memory.
+ * Delivers events: claims what is due, or takes what was claimed as it was judged, posts it, and writes down how that
+ * ended. At least once: an event whose outcome could not be committed before its lease ended is sent again, with the
+ * same `webhook-id`.
  */
 export class Deliverer {
-  /** Claims and posts. */
+  /** Claims what was not claimed as it was judged: retries, a backlog, what others left behind. */
   readonly claiming: Loop;
   /** Writes outcomes down. */
   readonly settling: Loop;
+  /** Of every claim of this process. */
+  readonly leaseSeconds: number;
   readonly #options: DelivererOptions;
-  readonly #attempts = new Map<number, Attempt>();
-  readonly #abortAttempts = new AbortController();
+  readonly #held = new HeldEvents();
+  /** When the database may have something due that nobody holds, by this process's monotonic clock. */
+  readonly #nextDueMs: Record<Severity, number> = { suspicious: 0, info: 0 };
   #nextSweepMs = 0;
+  #isStopping = false;
+  #isAborted = false;
 
   constructor(options: DelivererOptions) {
     this.#options = options;
-    const { onError } = options;
+    const { onError, timeoutSeconds } = options;
+    this.leaseSeconds = timeoutSeconds + leaseMarginSeconds;
     this.claiming = new Loop({ name: "delivery", step: () => this.#claim(), onError });
     this.settling = new Loop({ name: "delivery outcomes", step: () => this.#settle(), onError });
   }
 
-  /** Ends claiming, gives running attempts `timeoutMs` to end, and writes their outcomes down. */
+  /**
+   * Keeps a place for an event that is going to be judged, which is then to be claimed in the same statement. `take` has
+   * to follow, whatever becomes of the judgement.
+   *
+   * @returns false where there is no place: the event is to be left unclaimed.
+   */
+  reserve(severity: Severity): boolean {
+    return !this.#isStopping && this.#held.reserve(severity);
+  }
+
+  /** Takes events that were claimed as they were judged, at `claimedMs` or later, and ends all reservations. */
+  take(deliveries: Delivery<RecordedPayload>[], claimedMs: number): void {
+    this.#held.endReservations();
+    for (const delivery of deliveries) this.#held.add(delivery, claimedMs);
+    this.#postWaiting();
+  }
+
+  /** There is something due that nobody holds: claims it as soon as there is a place. */
+  wake(): void {
+    for (const severity of severities) this.#nextDueMs[severity] = 0;
+    this.claiming.wake();
+  }
+
+  /** Ends claiming, gives running attempts `timeoutMs` to end, writes their outcomes down, and gives the rest back. */
   async stop(timeoutMs: number): Promise<void> {
     await this.claiming.stop();
+    this.#isStopping = true;
     const endMs = performance.now() + timeoutMs;
-    while (this.#attempts.size > 0 && performance.now() < endMs) {
+    while (this.#held.isBusy && performance.now() < endMs) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     await this.settling.stop();
-    this.#abortAttempts.abort();
+    this.#isAborted = true;
+    await this.#options.sender.close();
     try {
       await this.#settle();
-      await this.#release();
+      // Aborted attempts have no known outcome and do not count: the events are due again at once.
+      const unfinished = this.#held.removeUnfinished();
+      if (unfinished.length > 0) await releaseDeliveries(this.#options.db, claimsOf(unfinished), deadlineMs);
     } catch (error) {
       // The database is away: those events wait for the end of their lease, as after a crash.
       this.#options.onError(error);
     }
   }
 
-  async #release(): Promise<void> {
-    // Aborted attempts have no known outcome and do not count: the events are due again at once.
-    const unfinished = [...this.#attempts.values()].map(({ delivery }) => delivery);
-    this.#attempts.clear();
-    if (unfinished.length > 0) await releaseDeliveries(this.#options.db, unfinished, deadlineMs);
-  }
-
   async #claim(): Promise<number> {
     if (performance.now() >= this.#nextSweepMs) await this.#sweep();
-    const free = concurrency - this.#attempts.size;
-    const suspicious = await this.#claimOf("suspicious", free);
-    const freeForInfo = concurrency - reservedForSuspicious - this.#attempts.size;
-    const info = await this.#claimOf("info", freeForInfo);
+    this.#held.dropOverdue();
+    if (this.#held.overdue().length > 0) this.settling.wake();
+    for (const severity of severities) await this.#claimDue(severity);
     // Where every place is taken, the next outcome wakes this loop.
-    const waitsFor: Severity[] = [];
-    if (suspicious < free) waitsFor.push("suspicious");
-    if (info < freeForInfo) waitsFor.push("info");
-    if (waitsFor.length === 0) return pollMs;
-    const nextMs = await millisecondsToNextDelivery(this.#options.db, waitsFor, deadlineMs);
-    return Math.min(pollMs, Math.max(nextMs, minWaitMs));
+    const wakeUpsMs = severities
+      .filter((severity) => this.#held.freePlaces(severity) > 0)
+      .map((severity) => this.#nextDueMs[severity]);
+    return Math.min(this.#nextSweepMs, ...wakeUpsMs) - performance.now();
   }
 
-  async #claimOf(severity: Severity, limit: number): Promise<number> {
-    if (limit <= 0) return 0;
-    const { db, timeoutSeconds } = this.#options;
-    const leaseSeconds = timeoutSeconds + leaseMarginSeconds;
-    const claimed = await claimDeliveries<RecordedPayload>(db, { severity, limit, leaseSeconds, deadlineMs });
-    for (const delivery of claimed) {
-      // Its lease ended before its success could be written down; that counts whoever holds it.
-      if (this.#attempts.get(delivery.id)?.outcome?.delivered) continue;
-      const attempt: Attempt = { delivery, outcome: null };
-      this.#attempts.set(delivery.id, attempt);
-      void this.#post(attempt);
+  async #claimDue(severity: Severity): Promise<void> {
+    const { db } = this.#options;
+    const { leaseSeconds } = this;
+    const limit = this.#held.freePlaces(severity);
+    const claimedMs = performance.now();
+    if (limit === 0 || claimedMs < this.#nextDueMs[severity]) return;
+    // Before the question, so that what becomes due meanwhile can only bring the next one forward.
+    this.#nextDueMs[severity] = this.#nextSweepMs;
+    try {
+      const claimed = await claimDeliveries<RecordedPayload>(db, {
+        severity,
+        limit,
+        leaseSeconds,
+        deadlineMs,
+      });
+      for (const delivery of claimed) this.#held.add(delivery, claimedMs);
+      this.#postWaiting();
+      const waitMs =
+        claimed.length === limit
+          ? 0
+          : Math.max(await millisecondsToNextDelivery(db, severity, deadlineMs), minWaitMs);
+      this.#expect(severity, waitMs);
+    } catch (error) {
+      this.#expect(severity, 0);
+      throw error;
     }
-    return claimed.length;
   }
 
-  async #post(attempt: Attempt): Promise<void> {
-    const { delivery } = attempt;
+  /** Something is due in `waitMs`. */
+  #expect(severity: Severity, waitMs: number): void {
+    this.#nextDueMs[severity] = Math.min(this.#nextDueMs[severity], performance.now() + waitMs);
+  }
+
+  #postWaiting(): void {
+    if (this.#isStopping) return;
+    for (let event = this.#held.next(); event !== null; event = this.#held.next()) void this.#post(event);
+  }
+
+  async #post(event: HeldEvent): Promise<void> {
+    const { delivery } = event;
     const { sender, metrics } = this.#options;
     const stopTimer = metrics.webhookDuration.startTimer();
-    const result = await sender.send(toPayload(delivery), webhookId(delivery), this.#abortAttempts.signal);
-    if (this.#abortAttempts.signal.aborted) return;
+    const result = await sender.send(toPayload(delivery), webhookId(delivery));
+    if (this.#isAborted) {
+      this.#held.end(event, null);
+      return;
+    }
     stopTimer();
     metrics.webhook.inc({ result: result.ok ? "success" : "failure" });
-    attempt.outcome = this.#toOutcome(delivery, result);
+    this.#held.end(event, this.#toOutcome(delivery, result));
     this.settling.wake();
+    this.#postWaiting();
   }
 
   #toOutcome(delivery: Delivery<RecordedPayload>, result: SendResult): Outcome {
@@ -146,19 +183,24 @@ export class Deliverer {
   }
 
   async #settle(): Promise<number> {
-    const ended = [...this.#attempts.values()].filter(({ outcome }) => outcome !== null);
-    if (ended.length === 0) return Number.POSITIVE_INFINITY;
-    await settleDeliveries(
-      this.#options.db,
-      ended.map(({ outcome }) => outcome!),
-      deadlineMs,
-    );
-    for (const attempt of ended) {
-      const { delivery, outcome } = attempt;
-      // It may have been claimed again meanwhile, if its lease had ended.
-      if (this.#attempts.get(delivery.id) === attempt) this.#attempts.delete(delivery.id);
-      this.#report(delivery, outcome!);
+    const { db } = this.#options;
+    const ended = this.#held.ended();
+    if (ended.length > 0) {
+      await settleDeliveries(
+        db,
+        ended.map(({ outcome }) => outcome!),
+        deadlineMs,
+      );
+      this.#held.remove(ended);
+      for (const { delivery, outcome } of ended) this.#report(delivery, outcome!);
     }
+    const overdue = this.#held.overdue();
+    if (overdue.length > 0) {
+      await releaseDeliveries(db, claimsOf(overdue), deadlineMs);
+      this.#held.remove(overdue);
+      for (const { delivery } of overdue) this.#expect(delivery.severity, 0);
+    }
+    if (ended.length + overdue.length === 0) return Number.POSITIVE_INFINITY;
     this.claiming.wake();
     return 0;
   }
@@ -169,6 +211,7 @@ export class Deliverer {
     if (outcome.delivered) {
       log.info(fields, "alert delivered");
     } else if (outcome.retry_after_seconds !== null) {
+      this.#expect(delivery.severity, outcome.retry_after_seconds * 1000);
       log.warn(
         { ...fields, error: outcome.error, retry_in_s: outcome.retry_after_seconds },
         "delivery failed, will try again",
@@ -196,8 +239,14 @@ export class Deliverer {
     if (adopted.length > 0)
       log.info({ alert_ids: adopted }, "took over events that a replica in observer mode recorded");
     this.#nextSweepMs = performance.now() + pollMs;
+    for (const severity of severities) this.#expect(severity, 0);
   }
 }
+
+/** In the order in which they are claimed. */
+const severities: Severity[] = ["suspicious", "info"];
+
+const claimsOf = (events: HeldEvent[]) => events.map(({ delivery }) => delivery);
 
 /** 1, 4, 16, 64, 256, then 300 s: the wait after the n-th failed attempt. */
 export function backoffSeconds(failedAttempts: number): number {

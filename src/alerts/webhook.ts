@@ -34,26 +34,29 @@ export class WebhookSender {
 
   /**
    * One attempt. Only 2xx is success; redirects are not followed. Never rejects, and ends within the configured
-   * timeout or as soon as `signal` is aborted.
+   * timeout or when the sender is closed.
    *
    * @param webhookId stable across all attempts of one alert (Standard Webhooks: `webhook-id`).
    */
-  async send(payload: object, webhookId: string, signal: AbortSignal): Promise<SendResult> {
+  async send(payload: object, webhookId: string): Promise<SendResult> {
     const { url, timeoutSeconds } = this.#config;
     const body = JSON.stringify(payload);
-    const timeout = AbortSignal.timeout(Math.ceil(timeoutSeconds * 1000));
+    // Not AbortSignal.timeout: that one goes off, and makes an error, also when the attempt is long over.
+    const attempt = new AbortController();
+    const abort = () => attempt.abort();
+    let timer = setTimeout(abort, Math.ceil(timeoutSeconds * 1000));
     try {
       const response = await request(url, {
         method: "POST",
         headers: this.#headers(webhookId, body),
         body,
         dispatcher: this.#agent,
-        signal: AbortSignal.any([signal, timeout]),
+        signal: attempt.signal,
       });
+      clearTimeout(timer);
+      timer = setTimeout(abort, maxBodyMs);
       // The status is the outcome: a body that never ends or breaks off does not change it.
-      await response.body
-        .dump({ limit: maxBodyBytes, signal: AbortSignal.timeout(maxBodyMs) })
-        .catch(() => {});
+      await response.body.dump({ limit: maxBodyBytes }).catch(() => {});
       if (response.statusCode >= 200 && response.statusCode < 300) return { ok: true };
       const asksToWait = response.statusCode === 429 || response.statusCode === 503;
       return {
@@ -64,12 +67,14 @@ export class WebhookSender {
           : 0,
       };
     } catch (error) {
-      const reason = timeout.aborted ? `no answer within ${timeoutSeconds} s` : describe(error);
+      const reason = attempt.signal.aborted ? `no answer within ${timeoutSeconds} s` : describe(error);
       return { ok: false, error: reason, retryAfterSeconds: 0 };
+    } finally {
+      clearTimeout(timer);
     }
   }
 
-  /** Closes the connections. */
+  /** Closes the connections; attempts under way fail at once. Can be called again. */
   async close(): Promise<void> {
     await this.#agent.destroy();
   }

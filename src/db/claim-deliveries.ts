@@ -47,12 +47,12 @@ export async function claimDeliveries<Payload>(
 }
 
 /**
- * Milliseconds until the next event of these severities is due that nobody holds, by the database's clock; Infinity
- * where there is none.
+ * Milliseconds until the next event of this severity is due that nobody holds, by the database's clock; Infinity where
+ * there is none.
  */
 export async function millisecondsToNextDelivery(
   db: Database,
-  severities: ("info" | "suspicious")[],
+  severity: "info" | "suspicious",
   deadlineMs: number,
 ): Promise<number> {
   const [row] = await db.query<{ ms: number | null }>(
@@ -60,8 +60,8 @@ export async function millisecondsToNextDelivery(
       text: `SELECT (EXTRACT(EPOCH FROM min(GREATEST(next_attempt_at, lease_until)) - clock_timestamp()) * 1000)::float8
                     AS ms
              FROM public.alerts
-             WHERE next_attempt_at IS NOT NULL AND recorded_at IS NOT NULL AND severity = ANY ($1::text[])`,
-      values: [severities],
+             WHERE next_attempt_at IS NOT NULL AND recorded_at IS NOT NULL AND severity = $1`,
+      values: [severity],
     },
     deadlineMs,
   );

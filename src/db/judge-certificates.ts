@@ -1,3 +1,4 @@
+import type { Delivery } from "./claim-deliveries.ts";
 import { toJson } from "./json.ts";
 import type { Database } from "./pool.ts";
 
@@ -10,9 +11,11 @@ export interface Verdict {
   reason: string;
   /** The reason where the issuance has an event of the other severity already. */
   reason_after_other: string;
+  /** Whether the event, if it becomes one that is to be delivered, is claimed for this process at once. */
+  claim: boolean;
 }
 
-export interface JudgedCertificate {
+export interface JudgedCertificate<Payload> {
   id: number;
   severity: "info" | "suspicious";
   /** False: it was merged into the event of this severity that its issuance has already, and its row is gone. */
@@ -22,7 +25,13 @@ export interface JudgedCertificate {
   matchedEntries: string[];
   matchedSans: string[];
   issuer: string | null;
+  /** As `claimDeliveries` gives it, of an event that was claimed. */
+  delivery: Delivery<Payload> | null;
 }
+
+/** A row of the answer: what is in `delivery` beside the rest. */
+type Row<Payload> = Omit<JudgedCertificate<Payload>, "delivery"> &
+  Pick<Delivery<Payload>, "attempts" | "issuanceId" | "payload"> & { lease: string | null };
 
 /**
  * Turns pending certificates into events, or merges them into the event of the same issuance and severity, in one
@@ -34,17 +43,23 @@ export interface JudgedCertificate {
  * is safe to run twice. Where another replica judges the same issuance, or one that the same inventory row excuses, at
  * the same moment, it fails with SQLSTATE 23505 (unique `alerts_event`, `alerts_excused_by`): look the certificates up
  * and run it again, it then sees the other's event. A crash before the commit leaves the rows
- * pending, due for any replica; after it, the events are due for delivery.
+ * pending, due for any replica; after it, the events are due for delivery: those that were claimed when their lease of
+ * `leaseSeconds` is over, as after a crash behind `claimDeliveries`.
  */
-export async function judgeCertificates(
+export async function judgeCertificates<Payload>(
   db: Database,
   verdicts: Verdict[],
-  options: { deliver: boolean; deadlineMs: number },
-): Promise<JudgedCertificate[]> {
-  return await db.query<JudgedCertificate>(
-    { text: statement, values: [toJson(verdicts), options.deliver, exposedReason] },
+  options: { deliver: boolean; leaseSeconds: number; deadlineMs: number },
+): Promise<JudgedCertificate<Payload>[]> {
+  const rows = await db.query<Row<Payload>>(
+    { text: statement, values: [toJson(verdicts), options.deliver, exposedReason, options.leaseSeconds] },
     options.deadlineMs,
   );
+  return rows.map(({ lease, attempts, issuanceId, payload, ...judged }) => {
+    const { id, severity, matchBasis, reason } = judged;
+    const delivery = { id, lease: lease ?? "", attempts, severity, issuanceId, matchBasis, reason, payload };
+    return { ...judged, delivery: lease === null ? null : delivery };
+  });
 }
 
 /**
@@ -64,6 +79,8 @@ const statement = `
   WITH judged AS (
     SELECT v.*, pending.issuance_id, pending.certificate_key, pending.tbs_sha256, pending.matched,
            pending.payload, pending.issuer,
+           pending.next_attempt_at IS NOT NULL
+             OR $2::boolean AND pending.recorded_at > now() - interval '1 hour' AS is_to_deliver,
       -- On stronger evidence than the serial number nothing is denied to a certificate, whoever used the row before.
       CASE WHEN v.match_basis = 'serial'
              OR NOT EXISTS (SELECT FROM public.alerts holder WHERE holder.excused_by = v.inventory_row)
@@ -79,17 +96,20 @@ const statement = `
                           AND event.severity <> v.severity AND ${sameCertificateBody("event", "pending")})
            THEN v.reason_after_other ELSE v.reason END AS final_reason
     FROM json_to_recordset($1::json)
-           AS v(id bigint, severity text, match_basis text, inventory_row text, reason text, reason_after_other text)
+           AS v(id bigint, severity text, match_basis text, inventory_row text, reason text, reason_after_other text,
+                claim boolean)
     JOIN public.alerts pending ON pending.id = v.id AND pending.severity = 'pending'
   ), events AS (
     UPDATE public.alerts a
     SET severity = j.severity, match_basis = j.match_basis, excused_by = j.excused_by, reason = j.final_reason,
         event_number = j.event_number, judge_at = NULL,
-        next_attempt_at = CASE WHEN a.next_attempt_at IS NOT NULL
-                                 OR $2::boolean AND a.recorded_at > now() - interval '1 hour' THEN now() END
+        next_attempt_at = CASE WHEN j.is_to_deliver THEN now() END,
+        lease_until = CASE WHEN j.is_to_deliver AND j.claim
+                           THEN clock_timestamp() + $4::float8 * interval '1 second' END
     FROM judged j
     WHERE a.id = j.id AND a.severity = 'pending' AND j.merge_into IS NULL
-    RETURNING a.id
+    RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts,
+              CASE WHEN a.lease_until IS NOT NULL THEN a.payload END AS payload
   ), merged AS (
     UPDATE public.alerts event
     SET merged_keys = CASE WHEN cardinality(event.merged_keys) >= ${maxMergedKeys} THEN event.merged_keys
@@ -120,8 +140,11 @@ const statement = `
     ON CONFLICT (certificate_key) DO NOTHING
     RETURNING id, severity, match_basis, reason, matched, payload, issuer
   )
-  SELECT j.id, j.severity, j.id IN (SELECT id FROM events) AS "isEvent", j.match_basis AS "matchBasis",
-         j.final_reason AS reason, j.matched AS "matchedEntries", j.payload -> 'matched_sans' AS "matchedSans", j.issuer
-  FROM judged j WHERE j.id IN (SELECT id FROM events UNION ALL SELECT id FROM merged)
+  SELECT j.id, j.severity, e.id IS NOT NULL AS "isEvent", j.match_basis AS "matchBasis",
+         j.final_reason AS reason, j.matched AS "matchedEntries", j.payload -> 'matched_sans' AS "matchedSans", j.issuer,
+         e.lease, e.attempts, j.issuance_id AS "issuanceId", e.payload
+  FROM judged j LEFT JOIN events e ON e.id = j.id
+  WHERE e.id IS NOT NULL OR j.id IN (SELECT id FROM merged)
   UNION ALL
-  SELECT id, severity, true, match_basis, reason, matched, payload -> 'matched_sans', issuer FROM exposed`;
+  SELECT id, severity, true, match_basis, reason, matched, payload -> 'matched_sans', issuer,
+         NULL, 0, NULL, NULL FROM exposed`;

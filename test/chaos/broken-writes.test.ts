@@ -54,11 +54,14 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
     const db = openPool(parseDsn(bed.dsn));
     let pipeline: Pipeline | undefined;
     const broken = breakable(db, bed.random, choose, async (statement, rows) => {
-      if (statement !== "claim") return;
+      if (statement !== "claim" && statement !== "judge") return;
       // Nobody knows that these are claimed: only the end of the lease, which the test does not wait for, frees them.
       const ids = (rows as { id: number }[]).map(({ id }) => id);
       await db.execute(
-        { text: "UPDATE public.alerts SET lease_until = now() WHERE id = ANY ($1::bigint[])", values: [ids] },
+        {
+          text: "UPDATE public.alerts SET lease_until = now() WHERE id = ANY ($1::bigint[]) AND lease_until > now()",
+          values: [ids],
+        },
         5_000,
       );
       pipeline?.wakeDelivery();

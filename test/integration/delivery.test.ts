@@ -1,5 +1,6 @@
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { RecordedPayload } from "../../src/alerts/payload.ts";
 import { claimDeliveries } from "../../src/db/claim-deliveries.ts";
 import { settleDeliveries } from "../../src/db/settle-deliveries.ts";
 import { adoptObserved, giveUpExpired } from "../../src/db/sweep-deliveries.ts";
@@ -242,7 +243,7 @@ describeOnEveryDatabase("delivery", (open) => {
     deliverer.claiming.start();
     await receiver.waitForCount(24);
     await makeSuspicious(20);
-    deliverer.claiming.wake();
+    deliverer.wake();
     await receiver.waitForCount(44);
     expect(payloads().filter(({ severity }) => severity === "info")).toHaveLength(24);
     await deliverer.stop(0);
@@ -271,6 +272,46 @@ describeOnEveryDatabase("delivery", (open) => {
       ...Array(3).fill("suspicious"),
       ...Array(3).fill("info"),
     ]);
+    await deliverer.stop(0);
+    await sender.close();
+  });
+
+  test("what is judged is claimed in the same statement, posted, and settled; beyond the places it is left due", async () => {
+    const count = 300;
+    const hijacks = Array.from({ length: count }, () => final(theirs.issue({ dnsNames: ["example.org"] })));
+    receiver.setBehaviour("hang");
+    const { deliverer, sender } = replica.deliverer(receiver.url);
+    deliverer.settling.start();
+    await replica.record(hijacks);
+    await replica.judge({ deliverer });
+    await receiver.waitForCount(32);
+    const rows = await replica.rows();
+    expect(rows.every((row) => row.is_due && row.severity === "suspicious")).toBe(true);
+    expect(rows.filter((row) => row.is_leased)).toHaveLength(256);
+    expect(await claim(other, count)).toHaveLength(count - 256);
+    await deliverer.stop(0);
+    await sender.close();
+    expect((await replica.rows()).filter((row) => row.is_leased)).toHaveLength(count - 256);
+    receiver.setBehaviour(200);
+    await expireLeases();
+    while ((await replica.rows()).some((row) => row.is_due)) await replica.deliver(receiver.url);
+    expect(await replica.rows()).toMatchObject(Array(count).fill({ delivered: true, attempts: 1 }));
+  });
+
+  test("what waited too long for a connection is given back, without having been tried", async () => {
+    await makeSuspicious(3);
+    const claimed = await claimDeliveries<RecordedPayload>(replica.db, {
+      severity: "suspicious",
+      limit: 3,
+      leaseSeconds: 40,
+      deadlineMs,
+    });
+    const { deliverer, sender } = replica.deliverer(receiver.url);
+    deliverer.take(claimed, performance.now() - 15_000);
+    await oneStep(deliverer.settling);
+    expect(receiver.count).toBe(0);
+    const givenBack = { is_leased: false, is_due: true, expired_claims: 0, attempts: 0 };
+    expect(await replica.rows()).toMatchObject(Array(3).fill(givenBack));
     await deliverer.stop(0);
     await sender.close();
   });

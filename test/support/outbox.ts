@@ -37,6 +37,8 @@ export interface AlertRow {
 interface JudgeOptions {
   precertMatch?: "serial" | "tbs";
   deliver?: boolean;
+  /** Gets the events; without one they wait, due, as where all places are taken. */
+  deliverer?: Deliverer;
   /** Certificates to look at before their grace is over. */
   firstLook?: PendingCertificate[];
 }
@@ -84,13 +86,17 @@ export class Replica {
   }
 
   /** One step of a new classifier: the first looks, then what is due. */
-  async judge({ precertMatch = "serial", deliver = true, firstLook = [] }: JudgeOptions = {}): Promise<void> {
+  async judge({
+    precertMatch = "serial",
+    deliver = true,
+    deliverer,
+    firstLook = [],
+  }: JudgeOptions = {}): Promise<void> {
     const classifier = new Classifier({
       ...this,
       graceSeconds: 0,
       precertMatch,
-      deliver,
-      onEvents: () => {},
+      deliverer: deliver ? (deliverer ?? withoutPlaces) : null,
     });
     if (firstLook.length > 0) classifier.firstLook(firstLook);
     await oneStep(classifier.loop);
@@ -159,6 +165,8 @@ export class Replica {
     await this.query("TRUNCATE public.alerts, public.certs, public.intent_current RESTART IDENTITY");
   }
 }
+
+const withoutPlaces = { leaseSeconds: 40, reserve: () => false, take: () => {}, wake: () => {} };
 
 /** The first step of a loop that was not started yet, to its end. */
 export async function oneStep(loop: Loop): Promise<void> {

@@ -1,6 +1,7 @@
 import { pino } from "pino";
 import { Classifier } from "../../../src/alerts/classify.ts";
-import { concurrency, Deliverer } from "../../../src/alerts/deliver.ts";
+import { Deliverer } from "../../../src/alerts/deliver.ts";
+import { concurrency } from "../../../src/alerts/held-events.ts";
 import { createPruner } from "../../../src/alerts/prune.ts";
 import { Recorder } from "../../../src/alerts/record.ts";
 import { WebhookSender } from "../../../src/alerts/webhook.ts";
@@ -43,8 +44,7 @@ export function startPipeline(options: {
     { version: "chaos", connections: concurrency },
   );
   const deliverer = new Deliverer({ ...shared, sender, timeoutSeconds, maxAttempts: 3 });
-  const onEvents = () => deliverer.claiming.wake();
-  const classifier = new Classifier({ ...shared, precertMatch: "serial", onEvents });
+  const classifier = new Classifier({ ...shared, precertMatch: "serial", deliverer });
   const recorder = new Recorder({
     ...shared,
     onRecorded: (certificates) => classifier.firstLook(certificates),
@@ -60,7 +60,7 @@ export function startPipeline(options: {
         recorder.add(parsed.update, { entries: [watched], sans: [item.name] });
       }
     },
-    wakeDelivery: () => deliverer.claiming.wake(),
+    wakeDelivery: () => deliverer.wake(),
     errors,
     async stop(attemptMs = 10_000) {
       await deliverer.stop(attemptMs);

@@ -69,23 +69,31 @@ export interface CorpusOptions {
   messageBytes?: number;
 }
 
+/** Intermediates, as often as they issue: each with the length of its certificate, and of its root's, bytes of DER. */
+const intermediates = [
+  { share: 8, organization: "Let's Encrypt", commonName: "R11", derBytes: [1290, 1391] },
+  { share: 8, organization: "Let's Encrypt", commonName: "E8", derBytes: [1115, 1391] },
+  { share: 5, organization: "Google Trust Services", commonName: "WE1", derBytes: [670, 995] },
+  { share: 3, organization: "Google Trust Services", commonName: "WR1", derBytes: [1295, 1382] },
+  { share: 2, organization: "Sectigo Limited", commonName: "Sectigo DV R36", derBytes: [1560, 1430] },
+  { share: 2, organization: "DigiCert Inc", commonName: "DigiCert G2 TLS", derBytes: [1222, 914] },
+  { share: 2, organization: "Amazon", commonName: "Amazon RSA 2048 M02", derBytes: [1120, 1174] },
+  { share: 1, organization: "GoDaddy.com, Inc.", commonName: "GoDaddy G2", derBytes: [1236, 969] },
+  { share: 1, organization: "ZeroSSL", commonName: "ZeroSSL ECC DV", derBytes: [924, 1430] },
+];
+
 /**
- * Messages of the full feed as texts. The demo's certificates have short keys: DER of leaf and chain is padded in the
- * proportions of RSA ones until the messages are as long as real ones, 9 kB.
+ * Messages of the full feed as texts. The demo's certificates have short keys: DER of the chain is padded to what real
+ * ones of the intermediate have, that of the leaf until the message is as long as real ones are, 9 kB.
  */
 export function makeCorpus(options: CorpusOptions): string[] {
   const { count, server = "go", namesPerCertificate, matchEvery = 0, messageBytes = 9_000 } = options;
-  const root = createAuthority({
-    organization: "Internet Security Research Group",
-    commonName: "ISRG Root X1",
-  });
-  const authority = createAuthority({ organization: "Let's Encrypt", commonName: "R11", parent: root });
-  const template = Array.from({ length: Math.min(count, 256) }, () => makeEntry(authority, ["a.example"]));
+  const templates = Array.from({ length: Math.min(count, 256) }, (_, i) => makeTemplate(i));
   return Array.from({ length: count }, (_, i) => {
     const names = namesOf(namesPerCertificate ?? usualNameCount(i));
     const isWatched = matchEvery > 0 && i % matchEvery === 0;
     if (isWatched) names[0] = `www.${watchedDomains[i % watchedDomains.length]}`;
-    const entry = template[i % template.length]!;
+    const { entry, chainBytes } = templates[i % templates.length]!;
     const fields = { ...entry.issuance.fields, subject: { commonName: names[0]! }, dnsNames: names };
     const issuance = { ...entry.issuance, fields };
     const whole = {
@@ -95,7 +103,7 @@ export function makeCorpus(options: CorpusOptions): string[] {
       index: firstIndex,
       kind: i % 2 === 0 ? ("PrecertLogEntry" as const) : ("X509LogEntry" as const),
     };
-    const text = padded(wireMessage(whole, { server }), messageBytes);
+    const text = padded(wireMessage(whole, { server }), messageBytes, chainBytes);
     return isWatched ? withFingerprint(text, numberedFingerprint(i)) : text;
   });
 }
@@ -115,8 +123,25 @@ function withFingerprint(text: string, fingerprint: string): string {
   return text.slice(0, leafAt) + leaf;
 }
 
-function makeEntry(authority: Authority, dnsNames: string[]): LogEntry {
-  return { issuance: authority.issue({ dnsNames }), kind: "X509LogEntry", log: logs[0]!, index: firstIndex };
+interface Template {
+  entry: LogEntry;
+  /** Of the certificates of its chain, as DER. */
+  chainBytes: readonly number[];
+}
+
+const authorities = intermediates.flatMap(({ share, derBytes, ...name }) => {
+  const parent = createAuthority({ organization: name.organization, commonName: "Root X1" });
+  const authority = createAuthority({ ...name, parent });
+  return Array<{ authority: Authority; chainBytes: readonly number[] }>(share).fill({
+    authority,
+    chainBytes: derBytes,
+  });
+});
+
+function makeTemplate(i: number): Template {
+  const { authority, chainBytes } = authorities[(i * 7) % authorities.length]!;
+  const issuance = authority.issue({ dnsNames: ["a.example"] });
+  return { entry: { issuance, kind: "X509LogEntry", log: logs[0]!, index: firstIndex }, chainBytes };
 }
 
 /** Two names mostly, sometimes one, seldom many. */
@@ -136,16 +161,21 @@ function randomLabel(): string {
   return Array.from({ length }, () => Math.floor(Math.random() * 36).toString(36)).join("");
 }
 
-function padded(text: string, bytes: number): string {
+function padded(text: string, bytes: number, chainBytes: readonly number[]): string {
+  if (bytes === 0) return text;
   const message = JSON.parse(text);
   const { leaf_cert: leaf, chain = [] } = message.data;
-  const certificates = [leaf, ...chain].filter(({ as_der }) => as_der !== undefined);
-  const missing = bytes - Buffer.byteLength(text);
-  if (missing <= 0 || certificates.length === 0) return text;
-  const each = Math.floor(missing / certificates.length / 4) * 3;
-  for (const certificate of certificates) {
-    const der = Buffer.from(certificate.as_der, "base64");
-    certificate.as_der = Buffer.concat([der, randomBytes(each)]).toString("base64");
+  for (const [i, certificate] of chain.entries()) {
+    if (certificate.as_der === undefined) continue;
+    const der = Buffer.alloc(chainBytes[i] ?? 0, 0x5a);
+    certificate.as_der = Buffer.concat([Buffer.from(certificate.as_der, "base64"), der])
+      .subarray(0, der.length)
+      .toString("base64");
+  }
+  const missing = bytes - Buffer.byteLength(JSON.stringify(message));
+  if (missing > 0 && leaf.as_der !== undefined) {
+    const der = Buffer.from(leaf.as_der, "base64");
+    leaf.as_der = Buffer.concat([der, randomBytes(Math.floor(missing / 4) * 3)]).toString("base64");
   }
   return JSON.stringify(message) + (text.endsWith("\n") ? "\n" : "");
 }

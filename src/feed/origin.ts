@@ -1,5 +1,6 @@
 import { type CtLogs, noLog } from "./ct-logs.ts";
-import { hasBytesAt, hasBytesBefore, SourceTable } from "./source-table.ts";
+import { hasBytesAt } from "./key-search.ts";
+import { hasBytesBefore, SourceTable } from "./source-table.ts";
 
 const NEWLINE = 0x0a;
 const QUOTE = 0x22;

@@ -1,4 +1,5 @@
 import type { CtLogs } from "./ct-logs.ts";
+import { hasBytesAt } from "./key-search.ts";
 
 const SOURCE = Buffer.from(',"source":{');
 const URL_KEY = Buffer.from('"url":"');
@@ -93,14 +94,6 @@ function parseSource(members: string): { url: string; hasUrlFirst: boolean } | n
   const hasUrlFirst = first === "url" && second === "name";
   if ((!hasUrlFirst && !(first === "name" && second === "url")) || others.length > 0) return null;
   return typeof source.url === "string" ? { url: source.url, hasUrlFirst } : null;
-}
-
-/** Whether `expected` begins at `at`. */
-export function hasBytesAt(message: Buffer, at: number, expected: Buffer): boolean {
-  for (let offset = 0; offset < expected.length; offset++) {
-    if (message[at + offset] !== expected[offset]) return false;
-  }
-  return true;
 }
 
 /** Whether `expected` ends before `end`; no, where the message does not reach so far back. */

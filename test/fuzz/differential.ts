@@ -4,6 +4,7 @@ import { createMetrics } from "../../src/metrics.ts";
 import { buildWatchList, type WatchList } from "../../src/watchlist/matcher.ts";
 import { Watcher } from "../../src/watchlist/watcher.ts";
 import { naiveEntry, naiveMatch } from "../support/naive-matcher.ts";
+import { hasSecondNames } from "../support/second-names.ts";
 import { aMessage, aRow, namePool, withEdits } from "./hostile-messages.ts";
 import { Random } from "./random.ts";
 
@@ -43,24 +44,6 @@ export function expectedEntries(message: Buffer, match: NaiveMatch): string[] | 
     if (typeof name === "string") for (const entry of match(name)) found.add(entry);
   }
   return [...found].sort();
-}
-
-/**
- * Whether a `leaf_cert` stands at another place than in `data`: what only a server that means it would send, and what the
- * prefilter says that it does not look out for.
- */
-function hasSecondLeaf(message: Buffer): boolean {
-  const parsed = JSON.parse(message.toString());
-  let leaves = 0;
-  const walk = (value: unknown): void => {
-    if (typeof value !== "object" || value === null) return;
-    for (const [key, member] of Object.entries(value)) {
-      if (key === "leaf_cert") leaves += 1;
-      walk(member);
-    }
-  };
-  walk(parsed);
-  return leaves > 1;
 }
 
 /** What the service does with a message, up to the recorder. */
@@ -105,8 +88,8 @@ export interface Seen {
   hits: number;
   editedHits: number;
   notNames: number;
-  /** Passed over for a second leaf, see `hasSecondLeaf`. */
-  secondLeaf: number;
+  /** Passed over for what stands in them twice, see `hasSecondNames`. */
+  secondNames: number;
 }
 
 /**
@@ -118,7 +101,7 @@ export async function compare({ seed, count }: { seed: number; count: number }):
   const random = new Random(seed);
   const pool = namePool(seed);
   const pipeline = openPipeline();
-  const seen: Seen = { skipped: 0, edited: 0, hits: 0, editedHits: 0, notNames: 0, secondLeaf: 0 };
+  const seen: Seen = { skipped: 0, edited: 0, hits: 0, editedHits: 0, notNames: 0, secondNames: 0 };
   let entries: string[] = [];
   let match: NaiveMatch = () => [];
   let watchList = (await buildWatchList([])).watchList;
@@ -147,8 +130,8 @@ export async function compare({ seed, count }: { seed: number; count: number }):
     // Where there is no array of names the parser may still find some: a match too many is no match missed.
     if (expected === null) seen.notNames += 1;
     else if ((matched ?? []).join() !== expected.join()) {
-      if (matched === null && hasSecondLeaf(message)) {
-        seen.secondLeaf += 1;
+      if (matched === null && hasSecondNames(message)) {
+        seen.secondNames += 1;
         continue;
       }
       const found = { entries, expected, matched, message: message.toString("latin1") };

@@ -106,9 +106,9 @@ export class Deliverer {
     this.#held.dropOverdue();
     if (this.#held.overdue().length > 0) this.settling.wake();
     for (const severity of severities) await this.#claimDue(severity);
-    // Where every place is taken, the next outcome wakes this loop.
+    // Where there are too few places, the next outcome wakes this loop.
     const wakeUpsMs = severities
-      .filter((severity) => this.#held.freePlaces(severity) > 0)
+      .filter((severity) => this.#held.claimable(severity) > 0)
       .map((severity) => this.#nextDueMs[severity]);
     return Math.min(this.#nextSweepMs, ...wakeUpsMs) - performance.now();
   }
@@ -116,7 +116,7 @@ export class Deliverer {
   async #claimDue(severity: Severity): Promise<void> {
     const { db } = this.#options;
     const { leaseSeconds } = this;
-    const limit = this.#held.freePlaces(severity);
+    const limit = this.#held.claimable(severity);
     const claimedMs = performance.now();
     if (limit === 0 || claimedMs < this.#nextDueMs[severity]) return;
     // Before the question, so that what becomes due meanwhile can only bring the next one forward.

@@ -7,7 +7,9 @@ export type Severity = "info" | "suspicious";
 /** Attempts under way at once: as many connections to the receiver. */
 export const concurrency = 32;
 /** Events held at once. More than attempts, so that few statements claim many and settle many. */
-const maxHeld = 256;
+const maxHeld = 512;
+/** Fewer are not worth a claim while others wait: each looks past all that are held. */
+const smallestClaim = 192;
 /** Of these, how many only `suspicious` events may use: a flood of renewals never delays a hijack. */
 const reservedAttempts = 8;
 const reservedPlaces = 64;
@@ -50,7 +52,13 @@ export class HeldEvents {
     return this.#underWay > 0 || this.#reserved > 0;
   }
 
-  /** How many more of this severity may be claimed. */
+  /** How many events of this severity to claim now: none while others wait and few places are free. */
+  claimable(severity: Severity): number {
+    const free = this.freePlaces(severity);
+    return free < smallestClaim && this.#waiting[severity].length >= concurrency ? 0 : free;
+  }
+
+  /** How many more of this severity may be held. */
   freePlaces(severity: Severity): number {
     const places = severity === "suspicious" ? maxHeld : maxHeld - reservedPlaces;
     return Math.max(places - this.#held.size - this.#reserved, 0);

@@ -277,21 +277,21 @@ describeOnEveryDatabase("delivery", (open) => {
   });
 
   test("what is judged is claimed in the same statement, posted, and settled; beyond the places it is left due", async () => {
-    const count = 300;
+    const count = 560;
     const hijacks = Array.from({ length: count }, () => final(theirs.issue({ dnsNames: ["example.org"] })));
     receiver.setBehaviour("hang");
     const { deliverer, sender } = replica.deliverer(receiver.url);
     deliverer.settling.start();
     await replica.record(hijacks);
-    await replica.judge({ deliverer });
+    for (const _ of [1, 2]) await replica.judge({ deliverer }); // 500 at a time
     await receiver.waitForCount(32);
     const rows = await replica.rows();
     expect(rows.every((row) => row.is_due && row.severity === "suspicious")).toBe(true);
-    expect(rows.filter((row) => row.is_leased)).toHaveLength(256);
-    expect(await claim(other, count)).toHaveLength(count - 256);
+    expect(rows.filter((row) => row.is_leased)).toHaveLength(512);
+    expect(await claim(other, count)).toHaveLength(count - 512);
     await deliverer.stop(0);
     await sender.close();
-    expect((await replica.rows()).filter((row) => row.is_leased)).toHaveLength(count - 256);
+    expect((await replica.rows()).filter((row) => row.is_leased)).toHaveLength(count - 512);
     receiver.setBehaviour(200);
     await expireLeases();
     while ((await replica.rows()).some((row) => row.is_due)) await replica.deliver(receiver.url);

@@ -40,6 +40,12 @@ export async function openDatabase({ fsync = true } = {}): Promise<BenchDatabase
   };
 }
 
+/** `PostgreSQL 15.14`. */
+export async function serverVersion(database: BenchDatabase): Promise<string> {
+  const { rows } = await database.run("SHOW server_version");
+  return `PostgreSQL ${rows[0].server_version.split(" ")[0]}`;
+}
+
 /** The i-th of the registrable domains that are watched: distinct, with the top-level domains of the traffic. */
 const watchedDomain = `substr(md5(i::text), 1, 10) || to_hex(i) || '.' || ($1::text[])[1 + i % cardinality($1::text[])]`;
 

@@ -2,6 +2,7 @@ import { startReceiver, startSender, startService } from "./children.ts";
 import type { CorpusOptions } from "./corpus.ts";
 import { cpuMicroseconds, familyCpuMicroseconds } from "./cpu.ts";
 import type { BenchDatabase } from "./database.ts";
+import { within } from "./within.ts";
 
 export interface DeliveriesOptions {
   /** Its watch list and inventory are the service's: see `fillInventory`. */
@@ -56,7 +57,9 @@ export async function startDeliveries(options: DeliveriesOptions): Promise<Deliv
       const startMs = performance.timeOrigin + performance.now();
       await sender.send({ to, count: messages });
       const arrivedMs =
-        alerts === 0 ? startMs : await within(patienceMs, receiver.reached(expected), `${alerts} alerts`);
+        alerts === 0
+          ? startMs
+          : await within(patienceMs, receiver.reached(expected), `delivering ${alerts} alerts`);
       while (await isUnfinished(database)) await new Promise((resolve) => setTimeout(resolve, pollMs));
       const endMs = performance.timeOrigin + performance.now();
       const after = cpuUs();
@@ -76,16 +79,4 @@ export async function startDeliveries(options: DeliveriesOptions): Promise<Deliv
 async function isUnfinished(database: BenchDatabase): Promise<boolean> {
   const { rows } = await database.run("SELECT FROM public.alerts WHERE NOT delivered LIMIT 1");
   return rows.length > 0;
-}
-
-async function within<T>(ms: number, work: Promise<T>, what: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} did not arrive within ${ms / 1000} s`)), ms);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

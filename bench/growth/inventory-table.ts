@@ -26,14 +26,14 @@ const rowOf = `
   1707776000 + i % 7776000 AS "notAfter",
   CASE WHEN i % ${withoutTbsEvery} <> 0 THEN encode(sha256(('tbs ' || i)::bytea), 'hex') END AS "tbsSha256"`;
 
-/** Whether there is room for so many rows. */
+/** Whether there is room for so many rows more. */
 export function fits(database: BenchDatabase, rows: number): boolean {
   const { bavail, bsize } = statfsSync(database.folder);
   const isEnough = bavail * bsize > rows * diskBytesPerRow;
-  if (!isEnough) {
-    const free = `${((bavail * bsize) / 1e9).toFixed(1)} GB`;
-    progress(`growth: an inventory of ${rows} rows is left out, for ${free} of disk are too little`);
-  }
+  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
+  progress(
+    `growth: ${gigabytes(bavail * bsize)} of disk are free, ${rows} rows more need ${gigabytes(rows * diskBytesPerRow)}${isEnough ? "" : ": left out"}`,
+  );
   return isEnough;
 }
 

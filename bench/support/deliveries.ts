@@ -21,14 +21,14 @@ export interface Deliveries {
 export interface DeliveryTurn {
   /** From the first message to the arrival of the last POST. */
   deliveredSeconds: number;
-  /** To the commit that the last one was delivered (looked for every 20 ms). */
+  /** To the commit that the last one was delivered (looked for every 5 ms). */
   markedSeconds: number;
   /** CPU time of all of it, microseconds; of PostgreSQL, that of its background processes included. */
   cpuUs: { certwatch: number; postgres: number; receiver: number };
 }
 
 const patienceMs = 300_000;
-const pollMs = 20;
+const pollMs = 5;
 
 /** Starts all three; resolves when the service is connected. */
 export async function startDeliveries(options: DeliveriesOptions): Promise<Deliveries> {

@@ -6,14 +6,15 @@ import { OriginReader } from "../src/feed/origin.ts";
 import { canSkip } from "../src/feed/prefilter.ts";
 import { tbsSha256 } from "../src/issuance/tbs.ts";
 import { buildWatchList } from "../src/watchlist/matcher.ts";
-import { makeCorpus, topLevelDomains } from "./support/corpus.ts";
+import { makeCorpus, usualWatchList } from "./support/corpus.ts";
+import { cold } from "./support/interleaved.ts";
 import { type Reporter, runIfMain } from "./support/report.ts";
 
 /** The pieces by themselves, in wall time: for orientation, on a quiet machine. */
 export async function micro(report: Reporter): Promise<void> {
   const servers = ["go", "rust", "calidog"] as const;
   for (const entries of [100, 1_000_000]) {
-    const { watchList } = await buildWatchList(watchedDomains(entries));
+    const { watchList } = await buildWatchList(usualWatchList(entries));
     for (const server of servers) {
       const messages = cold(makeCorpus({ count: 4096, server }));
       await add(report, `prefilter, ${server}, ${entries.toLocaleString("en-US")} entries`, (i) =>
@@ -33,20 +34,6 @@ export async function micro(report: Reporter): Promise<void> {
     dnsNames: ["a.example", "www.a.example"],
   });
   await add(report, "TBS hash of a precertificate", () => tbsSha256(precertificateDer));
-}
-
-const watchedDomains = (count: number): string[] =>
-  Array.from({ length: count }, (_, i) => `watched${i}.${topLevelDomains[i % topLevelDomains.length]}`);
-
-/** More messages than the processor's caches hold, and each copied just before, as the kernel does. */
-function cold(texts: string[]): (i: number) => Buffer {
-  const messages = texts.map((text) => Buffer.from(text));
-  const memory = Buffer.allocUnsafeSlow(128 * 1024);
-  return (i) => {
-    const message = messages[i % messages.length]!;
-    memory.set(message);
-    return memory.subarray(0, message.length);
-  };
 }
 
 async function add(report: Reporter, name: string, body: (i: number) => unknown): Promise<void> {

@@ -50,9 +50,15 @@ function answer<T>(child: ChildProcess, fits: (message: Record<string, unknown>)
 export interface Sender {
   pid: number;
   url: string;
+  /** Mean length of a frame. */
+  messageBytes: number;
   /** Waits for the next client; its number is what `send` wants. */
   nextClient(): Promise<number>;
-  /** Resolves when the client has worked off what was sent. */
+  /**
+   * Resolves when the client has worked off what was sent. The corpus is sent over and over, and a certificate for a
+   * watched name is another one each time: that of the i-th message in the n-th turn through the corpus has number
+   * `n * corpus.count + i`.
+   */
   send(options: { to: number; count: number; ratePerSecond?: number | undefined }): Promise<SentTimes>;
 }
 
@@ -63,12 +69,13 @@ export async function startSender(corpus: CorpusOptions): Promise<Sender> {
     if (message.client !== undefined) clients.push(message.client);
   });
   const command = (message: Command) => child.send(message);
-  const listening = answer<{ url: string }>(child, ({ url }) => url !== undefined);
+  const listening = answer<{ url: string; messageBytes: number }>(child, ({ url }) => url !== undefined);
   command({ corpus });
-  const { url } = await listening;
+  const { url, messageBytes } = await listening;
   return {
     pid: child.pid!,
     url,
+    messageBytes,
     async nextClient() {
       while (clients.length === 0) await answer(child, ({ client }) => client !== undefined);
       return clients.shift()!;
@@ -91,10 +98,13 @@ export interface Receiver {
   url: string;
   /** Deliveries in all, and those since the last report. */
   report(): Promise<{ count: number; arrivals: [fingerprint: string, epochMs: number][] }>;
+  /** Waits until so many deliveries have arrived in all. Resolves with when the last one did, ms since the epoch. */
+  reached(count: number): Promise<number>;
 }
 
-export async function startReceiver(): Promise<Receiver> {
-  const child = startHelper("receiver");
+/** A webhook receiver that answers after `delayMs`. */
+export async function startReceiver({ delayMs = 0 } = {}): Promise<Receiver> {
+  const child = startHelper("receiver", [String(delayMs)]);
   const { url } = await answer<{ url: string }>(child, (message) => message.url !== undefined);
   return {
     pid: child.pid!,
@@ -106,6 +116,11 @@ export async function startReceiver(): Promise<Receiver> {
       );
       child.send({ report: true });
       return await report;
+    },
+    async reached(count) {
+      const answered = answer<{ reachedAt: number }>(child, ({ reached }) => reached === count);
+      child.send({ reach: count });
+      return (await answered).reachedAt;
     },
   };
 }

@@ -45,6 +45,13 @@ export const watchedPrefix = "watched";
 /** Entries that matching messages are about. */
 export const watchedDomains = Array.from({ length: 100 }, (_, i) => `${watchedPrefix}${i}.example.com`);
 
+/** A watch list that no message is about: distinct domains, with the top-level domains of the traffic. */
+export const usualWatchList = (count: number): string[] =>
+  Array.from(
+    { length: count },
+    (_, i) => `${watchedPrefix}${i}.${topLevelDomains[i % topLevelDomains.length]}`,
+  );
+
 /** Every message begins like that; the index is written anew for each sending. */
 export const indexDigits = 9;
 export const firstIndex = 100_000_000;

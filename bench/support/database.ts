@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import pg from "pg";
 import { type Cluster, NO_POSTGRES, startCluster } from "../../test/support/postgres.ts";
 import { runCommand } from "./children.ts";
@@ -5,13 +7,21 @@ import { numberedFingerprint, topLevelDomains, watchedDomains } from "./corpus.t
 
 export interface BenchDatabase {
   dsn: string;
+  /** Of the postmaster. */
+  pid: number;
+  /** Where its data is. */
+  folder: string;
   /** Runs SQL, for preparation. */
   run(sql: string, values?: unknown[]): Promise<pg.QueryResult>;
   close(): Promise<void>;
 }
 
-/** A new cluster of PostgreSQL with its settings as they are by default (fsync on), and the tables of certwatch. */
-export async function openDatabase({ fsync = true }: { fsync?: boolean } = {}): Promise<BenchDatabase> {
+/**
+ * A new cluster of PostgreSQL with its settings as they are by default (fsync on), and the tables of certwatch.
+ *
+ * @throws where PostgreSQL's programs are missing.
+ */
+export async function openDatabase({ fsync = true } = {}): Promise<BenchDatabase> {
   if (NO_POSTGRES !== undefined) throw new Error(`the benchmarks need PostgreSQL: there is ${NO_POSTGRES}`);
   const cluster: Cluster = await startCluster({ conf: [`fsync = ${fsync ? "on" : "off"}`] });
   const dsn = await cluster.createDatabase({ schema: false });
@@ -20,12 +30,20 @@ export async function openDatabase({ fsync = true }: { fsync?: boolean } = {}): 
   await client.connect();
   return {
     dsn,
+    pid: Number(readFileSync(join(cluster.dir, "data", "postmaster.pid"), "utf8").split("\n")[0]),
+    folder: cluster.dir,
     run: (sql, values) => client.query(sql, values),
     async close() {
       await client.end();
       await cluster.close();
     },
   };
+}
+
+/** `PostgreSQL 15.14`. */
+export async function serverVersion(database: BenchDatabase): Promise<string> {
+  const { rows } = await database.run("SHOW server_version");
+  return `PostgreSQL ${rows[0].server_version.split(" ")[0]}`;
 }
 
 /** The i-th of the registrable domains that are watched: distinct, with the top-level domains of the traffic. */
@@ -40,11 +58,20 @@ export async function fillWatchList(database: BenchDatabase, count: number): Pro
   );
 }
 
-/** Watches what matching messages are about, and knows the certificates of the first `count` messages. */
-export async function fillInventory(database: BenchDatabase, count: number): Promise<void> {
+/**
+ * Watches what matching messages are about, and knows the certificates of the first `count` messages, or of one in
+ * `every` of them, as the corpus has `matchEvery`.
+ */
+export async function fillInventory(
+  database: BenchDatabase,
+  count: number,
+  { every = 1 } = {},
+): Promise<void> {
   await database.run("TRUNCATE public.intent_current, public.certs, public.alerts");
   await database.run("INSERT INTO public.intent_current SELECT unnest($1::text[])", [watchedDomains]);
-  const fingerprints = Array.from({ length: count }, (_, i) => numberedFingerprint(i));
+  const fingerprints = Array.from({ length: Math.ceil(count / every) }, (_, i) =>
+    numberedFingerprint(i * every),
+  );
   await database.run(
     `INSERT INTO public.certs (fingerprint_sha1, serial, sans, not_before, not_after, added_at)
      SELECT hex, hex, '[]', 0, 0, 0 FROM unnest($1::text[]) AS hex`,

@@ -301,7 +301,8 @@ function unprivilegedUser(): { uid: number; gid: number } | Record<string, never
   return { uid: Number(entry?.[2]), gid: Number(entry?.[3]) };
 }
 
-function childrenOf(parent: number): number[] {
+/** The process ids of the processes that this one started and that have not ended. */
+export function childrenOf(parent: number): number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
     .filter((pid) => {

@@ -12,6 +12,8 @@ import { progress, type Reporter, runIfMain } from "./support/report.ts";
 
 const bursts = 3;
 const entriesPerBurst = 10_000;
+/** Loses more than that: falls behind. Less can happen to anybody whom the scheduler has forgotten for a moment. */
+const fallsBehind = 0.01 * bursts * entriesPerBurst;
 /**
  * What the consumers get of one core that they share with the server, which has the usual priority: less and less, until
  * the one that parses falls behind. With the machine to themselves none of them ever does: the server is slower.
@@ -91,7 +93,8 @@ export async function drops(report: Reporter): Promise<void> {
     };
     const reportAll = (where: string, [certwatch, parsing, bare]: number[]) => {
       const detail = `of ${(bursts * entriesPerBurst).toLocaleString("en-US")}; a bare consumer ${bare}, one that parses ${parsing}`;
-      report({ name: `dropped ${where}`, value: certwatch!, unit: "", bar: { atMost: bare! }, detail });
+      const bar = { atMost: Math.max(bare!, fallsBehind) };
+      report({ name: `dropped ${where}`, value: certwatch!, unit: "", bar, detail });
     };
 
     reportAll("with the machine to itself", await measure());
@@ -100,7 +103,7 @@ export async function drops(report: Reporter): Promise<void> {
       for (const pid of [service.pid, parsingPid, barePid]) setPriority(pid, niceness);
       const counts = await measure();
       progress(`drops: on one core, niceness ${niceness}: ${counts}`);
-      if (counts[1] === 0 && niceness !== nicenesses.at(-1)) continue;
+      if (counts[1]! <= fallsBehind && niceness !== nicenesses.at(-1)) continue;
       reportAll(`on one core, niceness ${niceness}`, counts);
       break;
     }

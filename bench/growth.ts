@@ -2,6 +2,7 @@ import { batchCurve, latencyCurve } from "./growth/alerts.ts";
 import type { Curve } from "./growth/curve.ts";
 import { writeSection } from "./growth/document.ts";
 import { entriesCurve, sansCurve } from "./growth/feed.ts";
+import { feedRateCurve } from "./growth/feed-rate.ts";
 import { inventoryCurve } from "./growth/inventory.ts";
 import { matchRateCurve } from "./growth/match-rate.ts";
 import { type Reporter, runIfMain } from "./support/report.ts";
@@ -12,7 +13,15 @@ import { type Reporter, runIfMain } from "./support/report.ts";
  * measured. `SCALE=0.01`: a small one, to see that it works.
  */
 
-const curves: Curve[] = [entriesCurve, sansCurve, matchRateCurve, batchCurve, latencyCurve, inventoryCurve];
+const curves: Curve[] = [
+  feedRateCurve,
+  entriesCurve,
+  sansCurve,
+  matchRateCurve,
+  batchCurve,
+  latencyCurve,
+  inventoryCurve,
+];
 
 /** Cost against the number of watch entries, of names, of matches, of alerts, and against the size of the inventory. */
 export async function growth(report: Reporter): Promise<void> {

@@ -15,11 +15,15 @@ const actedOn = /[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu;
 export function createLogger(level: LogLevel): Logger {
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
   if (!process.stdout.isTTY) {
-    return pino({
-      ...options,
-      formatters: { level: (label) => ({ level: label }) },
-      hooks: { streamWrite: (line) => line.replace(actedOn, (character) => escaped(character, "\\")) },
-    });
+    return pino(
+      {
+        ...options,
+        formatters: { level: (label) => ({ level: label }) },
+        hooks: { streamWrite: (line) => line.replace(actedOn, (character) => escaped(character, "\\")) },
+      },
+      // Said here, for without it pino gathers lines and writes them in the background.
+      pino.destination({ dest: 1, sync: true }),
+    );
   }
   return pino(
     // Read by pino-pretty, which writes what it has read: the escape is to outlive that.

@@ -14,7 +14,7 @@ import { FeedClient } from "./feed/client.ts";
 import { createGapReporter } from "./feed/gap-reporter.ts";
 import { type Health, startApi } from "./http.ts";
 import { type Logger, RateLimitedLog } from "./log.ts";
-import type { Loop } from "./loop.ts";
+import { type Loop, settledWithin } from "./loop.ts";
 import { createMetrics } from "./metrics.ts";
 import { version } from "./version.ts";
 import { WatchListRefresh } from "./watchlist/refresh.ts";
@@ -47,6 +47,8 @@ const databasePatienceMs = 60_000;
 const startDeadlineMs = 10_000;
 /** For running attempts to end. */
 const stopPatienceMs = 10_000;
+/** For their outcomes to be committed. */
+const settlePatienceMs = 2_000;
 /**
  * For matched certificates to be committed. Docker kills ten seconds after SIGTERM: by then those that could not be
  * written have to be in the log.
@@ -99,7 +101,7 @@ async function wire(
     loops.push(loop);
     onRelease(() => loop.stop());
   };
-  const onError = (concern: string) => errorLog(log, concern);
+  const onError = (concern: string) => errorLog(log, concern, stop.signal);
   const shared = {
     db,
     log,
@@ -148,7 +150,12 @@ async function wire(
     );
   });
   add(refresh.loop);
-  for (const gap of await inventoryGaps(db, startDeadlineMs)) log.warn(gap);
+  const gaps = await inventoryGaps(db, startDeadlineMs).catch((error) => {
+    throw new DatabaseUnusableError(
+      `the database cannot be asked about public.certs: ${errorMessage(error)}`,
+    );
+  });
+  for (const gap of gaps) log.warn(gap);
   const watcher = new Watcher({
     ...shared,
     watchList: () => refresh.current,
@@ -222,12 +229,13 @@ async function wire(
     else log.fatal({ error: errorMessage(failure) }, "certwatch cannot go on");
     await Promise.all(feeds.map((feed) => feed.stop()));
     // Side by side: whoever sends the signal often waits for no more than ten seconds.
+    const judgingAndDelivery = Promise.all([classifier.loop.stop(), deliverer?.stop(stopPatienceMs)]);
     const [lost] = await Promise.all([
       recorder.drain(drainPatienceMs),
-      classifier.loop.stop(),
-      // While the database is away, running attempts cannot be given back: they are due when their lease is over.
-      deliverer?.stop(stopPatienceMs).catch(onError("giving running attempts back")),
+      settledWithin(judgingAndDelivery, stopPatienceMs + settlePatienceMs),
     ]);
+    // What is still waiting for a database that does not answer need not be waited for: it can be done by any replica.
+    await database.db.end();
     await releaseAll();
     log.info({ certificates_not_written: lost }, "stopped");
     return lost > 0 || failure !== null ? 1 : 0;
@@ -236,16 +244,16 @@ async function wire(
 }
 
 /** Logs what a concern fails with, at most once a minute for each kind; the concern itself tries again. */
-function errorLog(log: Logger, concern: string): (error: unknown) => void {
+function errorLog(log: Logger, concern: string, stop: AbortSignal): (error: unknown) => void {
   const quietLog = new RateLimitedLog();
   return (error) => {
     const kind = errorKind(error);
-    quietLog.once(kind, (suppressed) => {
-      log.error(
-        { concern, kind, error: errorMessage(error), suppressed },
-        `${concern} failed, will try again`,
-      );
-    });
+    const fields = { concern, kind, error: errorMessage(error) };
+    if (stop.aborted) log.warn(fields, "failed while stopping");
+    else
+      quietLog.once(kind, (suppressed) => {
+        log.error({ ...fields, suppressed }, `${concern} failed, will try again`);
+      });
   };
 }
 

@@ -37,6 +37,14 @@ test("the last line before the end of the process is there, and the level is obe
   expect(lines.map(({ i }) => i)).toEqual(Array.from({ length: 1000 }, (_, i) => i));
 });
 
+test("every line is there after a kill, too", () => {
+  const lines = run(
+    "info",
+    'for (let i = 0; i < 1000; i++) log.info({ i }, "x"); process.kill(process.pid, "SIGKILL")',
+  );
+  expect(lines.map(({ i }) => i)).toEqual(Array.from({ length: 1000 }, (_, i) => i));
+});
+
 test("one line for each kind and interval, and the next says how many were left out", async () => {
   const written: [string, number][] = [];
   const log = new RateLimitedLog(100);

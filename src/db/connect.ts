@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { ConnectionOptions } from "node:tls";
 import { rootCertificates } from "node:tls";
 import pg from "pg";
+import { requestCancel } from "./cancel.ts";
 import { type Dsn, DsnError, type HostPort } from "./dsn.ts";
 import { ConnectionError, DeadlineError, errorMessage, NoHostError, sqlState } from "./errors.ts";
 
@@ -17,6 +18,8 @@ export interface Session {
   onLost: () => void;
   /** Immediate; needs nothing from the server. */
   destroy(): void;
+  /** `destroy`, while a statement runs: the server is asked to end that, too. */
+  abandon(): void;
 }
 
 /** `false`: plain; otherwise what `tls.connect` gets. */
@@ -154,7 +157,12 @@ async function openSession(dsn: Dsn, host: HostPort, tls: Tls, limitMs: number):
     socket.destroy();
     lost();
   };
-  const session: Session = { client, alive: true, onLost: () => {}, destroy };
+  const abandon = () => {
+    const { processID: processId, secretKey } = client as unknown as { processID: number; secretKey: number };
+    if (session.alive) requestCancel(host, tls, { processId, secretKey });
+    destroy();
+  };
+  const session: Session = { client, alive: true, onLost: () => {}, destroy, abandon };
   // The promise of a running query carries the same error: here it only marks the session.
   client.on("error", lost);
   client.on("end", lost);

@@ -16,7 +16,7 @@ interface Sql {
 /**
  * Runs statements. Every call settles within its deadline, whatever state the server and the network are in:
  * the time covers waiting for a free connection, connecting, and running. After the deadline the connection is
- * destroyed and it is unknown whether the statement took effect.
+ * destroyed, the server is asked to end the statement, and it is unknown whether that took effect.
  *
  * Errors: `DeadlineError`, `ConnectionError`, socket errors, or the server's own; see `errorKind`.
  * A statement without values may hold several commands, which run as one transaction.
@@ -32,11 +32,12 @@ export interface Queryable {
 export interface Database extends Queryable {
   /** Runs `work` on one connection between BEGIN and COMMIT; ROLLBACK when it throws. */
   transaction<T>(deadlineMs: number, work: (tx: Queryable) => Promise<T>): Promise<T>;
-  /** Refuses what waits, lets what runs finish (its deadline bounds it), closes everything. May be called twice. */
+  /** Refuses what waits, gives what runs two seconds to finish, closes everything. May be called twice. */
   end(): Promise<void>;
 }
 
-const CLOSE_PATIENCE_MS = 1000;
+/** For statements under way when the pool is ended, and for a server to answer a goodbye. */
+const CLOSE_PATIENCE_MS = 2000;
 
 /**
  * Opens no connection yet. `pg`'s own pool is not used: it knows one host, one TLS setting, and one time-out
@@ -57,6 +58,7 @@ class Pool implements Database {
   readonly #connector: Connector;
   readonly #maxConnections: number;
   readonly #idle: Session[] = [];
+  readonly #lent = new Set<Session>();
   readonly #waiters: Waiter[] = [];
   #open = 0;
   #ended: Promise<void> | undefined;
@@ -105,15 +107,21 @@ class Pool implements Database {
     });
     if (this.#open === 0) return;
     for (const session of this.#idle.splice(0)) void this.#closeSession(session);
+    const timer = setTimeout(() => {
+      for (const session of this.#lent) session.abandon();
+    }, CLOSE_PATIENCE_MS);
     await allClosed;
+    clearTimeout(timer);
   }
 
   async #lend<T>(deadlineMs: number, work: (session: Session, until: number) => Promise<T>): Promise<T> {
     const until = performance.now() + deadlineMs;
     const session = (await this.#acquire(until)) ?? (await this.#connect(until));
+    this.#lent.add(session);
     try {
       return await work(session, until);
     } finally {
+      this.#lent.delete(session);
       this.#release(session);
     }
   }
@@ -196,7 +204,7 @@ async function run(session: Session, { name, text, values }: Sql, until: number)
   const deadline = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
       reject(new DeadlineError(`the database did not answer ${name ?? "a statement"} in time`));
-      session.destroy();
+      session.abandon();
     }, limitMs);
   });
   const answer = session.client.query(values === undefined ? { text } : { text, values: [...values] });

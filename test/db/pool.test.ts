@@ -87,6 +87,21 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
     expect(await one(db, "SELECT pg_backend_pid() AS v")).not.toBe(pid);
   });
 
+  test("leaves no statement behind on the server: not at a deadline, and not at its end", async () => {
+    const db = pool(cluster.dsn(), 4);
+    const observer = pool(cluster.dsn(), 1);
+    const napping = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(59)%'";
+    const naps = async () => (await observer.query({ text: napping }, 10_000)).length;
+    const nap = (ms: number) => failure(db.query({ text: "SELECT pg_sleep(59)" }, ms));
+    await Promise.all([nap(100), nap(100)]);
+    await expect.poll(naps, { timeout: 10_000 }).toBe(0);
+    const running = nap(60_000);
+    await expect.poll(naps, { timeout: 10_000 }).toBe(1);
+    await db.end();
+    expect(errorKind(await running)).toBe("retryable");
+    await expect.poll(naps, { timeout: 10_000 }).toBe(0);
+  });
+
   test("bounds the wait for a free connection", async () => {
     const db = pool(cluster.dsn(), 1);
     const busy = failure(db.query({ text: "SELECT pg_sleep(60)" }, 2_000));
@@ -248,6 +263,20 @@ describeIfAvailable("sslmode on PostgreSQL", NO_POSTGRES ?? noOpenssl(), () => {
     expect(await one(pool(`${byName}?${verified}`), encrypted)).toBe(true);
     expect(String(await failure(one(pool(`${dsn}?${verified}`), encrypted)))).toContain("altnames");
   });
+
+  test.each(["sslmode=require", `sslmode=verify-full&sslrootcert=${file("ca.crt")}`])(
+    "a statement is ended at its deadline over TLS as well: %s",
+    async (parameters) => {
+      const db = pool(`${dsn.replace("127.0.0.1", "localhost")}?${parameters}`, 1);
+      const observer = pool(cluster.dsn(), 1);
+      await one(db, "SELECT 1 AS v");
+      expect(await failure(db.query({ text: "SELECT pg_sleep(58)" }, 200))).toBeInstanceOf(DeadlineError);
+      const napping = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(58)%'";
+      await expect
+        .poll(async () => (await observer.query({ text: napping }, 10_000)).length, { timeout: 10_000 })
+        .toBe(0);
+    },
+  );
 
   test("a root certificate that is missing is an error of the DSN", () => {
     expect(() => openPool(parseDsn(`${dsn}?sslmode=verify-full&sslrootcert=${file("none.crt")}`))).toThrow(

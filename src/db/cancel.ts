@@ -1,0 +1,67 @@
+import { connect, isIP, type Socket } from "node:net";
+import { type ConnectionOptions, connect as connectTls } from "node:tls";
+import type { HostPort } from "./dsn.ts";
+
+/** Enough for a server that answers; a frozen one is told nothing. */
+const patienceMs = 5_000;
+const sslRequestCode = 80877103;
+const cancelRequestCode = 80877102;
+const tlsAccepted = 0x53; // S
+
+/** What names a session to its server: its BackendKeyData. */
+export interface BackendKey {
+  processId: number;
+  secretKey: number;
+}
+
+/**
+ * Asks the server, over a connection of its own, to end the statement that a session is running (PostgreSQL
+ * documentation, "Canceling Requests in Progress"). Otherwise the server notices that a client is gone only when it has
+ * something to say to it: sessions that wait for a lock would pile up. Best effort: nobody waits for it, and it is over
+ * after five seconds.
+ *
+ * @param tls as of the session: what is secret there is here, too.
+ */
+export function requestCancel(
+  { host, port }: HostPort,
+  tls: false | ConnectionOptions,
+  key: BackendKey,
+): void {
+  const socket = host.startsWith("/")
+    ? connect({ path: `${host}/.s.PGSQL.${port}` })
+    : connect({ host, port });
+  const timer = setTimeout(() => socket.destroy(), patienceMs);
+  timer.unref();
+  socket.unref();
+  socket.on("error", () => {}).on("close", () => clearTimeout(timer));
+  const request = message(cancelRequestCode, key.processId, key.secretKey);
+  socket.once("connect", () => {
+    if (tls === false) socket.end(request);
+    else encrypt(socket, tls, host, (encrypted) => encrypted.end(request));
+  });
+}
+
+function encrypt(
+  socket: Socket,
+  tls: ConnectionOptions,
+  host: string,
+  onSecure: (encrypted: Socket) => void,
+): void {
+  socket.once("data", (answer: Buffer) => {
+    if (answer[0] !== tlsAccepted) {
+      socket.destroy();
+      return;
+    }
+    const encrypted = connectTls({ ...tls, socket, host, servername: isIP(host) === 0 ? host : "" });
+    encrypted.on("error", () => socket.destroy()).once("secureConnect", () => onSecure(encrypted));
+  });
+  socket.write(message(sslRequestCode));
+}
+
+/** A message without type: its length, and numbers of four bytes. */
+function message(...numbers: number[]): Buffer {
+  const bytes = Buffer.alloc(4 + 4 * numbers.length);
+  bytes.writeInt32BE(bytes.length);
+  for (const [i, number] of numbers.entries()) bytes.writeInt32BE(number, 4 + 4 * i);
+  return bytes;
+}

@@ -3,7 +3,7 @@ import { canSkip } from "../src/feed/prefilter.ts";
 import { buildWatchList } from "../src/watchlist/matcher.ts";
 import { stopAll } from "./support/children.ts";
 import { makeCorpus, usualWatchList } from "./support/corpus.ts";
-import { type BenchDatabase, fillInventory, fillWatchList, openDatabase } from "./support/database.ts";
+import { type BenchDatabase, fillInventory, fillWatchList, withDatabase } from "./support/database.ts";
 import { startDeliveries } from "./support/deliveries.ts";
 import { cold, interleaved } from "./support/interleaved.ts";
 import { measurePairs } from "./support/pairs.ts";
@@ -101,16 +101,6 @@ async function commits(database: BenchDatabase): Promise<number> {
     "SELECT xact_commit::int AS n FROM pg_stat_database WHERE datname = current_database()",
   );
   return rows[0].n;
-}
-
-async function withDatabase<T>(work: (database: BenchDatabase) => Promise<T>): Promise<T> {
-  const database = await openDatabase();
-  try {
-    return await work(database);
-  } finally {
-    await stopAll();
-    await database.close();
-  }
 }
 
 /** Whether the ratio, or the one of a second try, is within its limit. */

@@ -1,5 +1,5 @@
 import { stopAll } from "../support/children.ts";
-import { type BenchDatabase, fillInventory, openDatabase, serverVersion } from "../support/database.ts";
+import { fillInventory, serverVersion, withDatabase } from "../support/database.ts";
 import { type Deliveries, startDeliveries } from "../support/deliveries.ts";
 import { progress, type Reporter } from "../support/report.ts";
 import { median, spread } from "../support/statistics.ts";
@@ -93,16 +93,6 @@ export const latencyCurve: Curve = {
       };
     }),
 };
-
-async function withDatabase<T>(work: (database: BenchDatabase) => Promise<T>): Promise<T> {
-  const database = await openDatabase();
-  try {
-    return await work(database);
-  } finally {
-    await stopAll();
-    await database.close();
-  }
-}
 
 async function measureTurns(
   deliveries: Deliveries,

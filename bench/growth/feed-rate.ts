@@ -1,6 +1,6 @@
-import { startBareConsumer, startSender, startService, stopAll } from "../support/children.ts";
+import { startBareConsumer, startSender, startService } from "../support/children.ts";
 import { cpuMicroseconds } from "../support/cpu.ts";
-import { fillWatchList, openDatabase } from "../support/database.ts";
+import { fillWatchList, withDatabase } from "../support/database.ts";
 import type { Reporter } from "../support/report.ts";
 import { median, spread } from "../support/statistics.ts";
 import { type Curve, figure, type Measured, pointOf, scaled, upTo } from "./curve.ts";
@@ -20,10 +20,9 @@ interface FeedRatePoint {
 /** What a feed costs, of one core, against the number of messages that it sends in a second. */
 export const feedRateCurve: Curve = {
   name: "feed-rate",
-  async measure(report) {
-    const rates = upTo([500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000]);
-    const database = await openDatabase({ fsync: false });
-    try {
+  measure: (report) =>
+    withDatabase(async (database) => {
+      const rates = upTo([500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000]);
       await fillWatchList(database, entries);
       const sender = await startSender({ count: corpusSize });
       const bare = { pid: await startBareConsumer(sender.url), client: await sender.nextClient() };
@@ -50,11 +49,7 @@ export const feedRateCurve: Curve = {
         points.push(point);
       }
       return sectionOf(points);
-    } finally {
-      await stopAll();
-      await database.close();
-    }
-  },
+    }),
 };
 
 function tell(report: Reporter, { messagesPerSecond, certwatch, bare }: FeedRatePoint): void {

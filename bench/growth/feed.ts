@@ -1,4 +1,4 @@
-import { type BenchDatabase, fillWatchList, openDatabase } from "../support/database.ts";
+import { type BenchDatabase, fillWatchList, withDatabase } from "../support/database.ts";
 import { detailOf, measurePairs, type Pairs } from "../support/pairs.ts";
 import type { Reporter } from "../support/report.ts";
 import { median, spread } from "../support/statistics.ts";
@@ -14,6 +14,9 @@ const bytesPerName = 100;
 const how =
   "Nearly nothing matches. certwatch and a bare `ws` consumer, which only counts, are connected to one sender and take turns.";
 
+/** Nothing is written to the database while it is measured. */
+const withoutFsync = { fsync: false };
+
 /** Feed throughput against the length of the watch list. */
 export const entriesCurve: Curve = {
   name: "entries",
@@ -26,7 +29,7 @@ export const entriesCurve: Curve = {
         points.push(await pointAt(report, database, { x: size, unit: "entries", names: null }));
       }
       return points;
-    });
+    }, withoutFsync);
     return sectionOf(measured, {
       heading: "Watch entries",
       text: `${how} Messages are ${figure(usualBytes)} bytes long, most certificates have two names.`,
@@ -47,7 +50,7 @@ export const sansCurve: Curve = {
         points.push(await pointAt(report, database, { x: names, unit: "names", names }));
       }
       return points;
-    });
+    }, withoutFsync);
     return sectionOf(measured, {
       heading: "Names in a certificate",
       text: `${how} 10,000 watch entries. Each name makes the message longer by ${bytesPerName} bytes or so, as in real ones, where it stands among the names, in an extension and in the DER.`,
@@ -60,15 +63,6 @@ export const sansCurve: Curve = {
 interface FeedPoint {
   x: number;
   measured: Pairs;
-}
-
-async function withDatabase<T>(work: (database: BenchDatabase) => Promise<T>): Promise<T> {
-  const database = await openDatabase({ fsync: false });
-  try {
-    return await work(database);
-  } finally {
-    await database.close();
-  }
 }
 
 async function pointAt(

@@ -1,5 +1,5 @@
 import type { MatchBasis } from "../../src/issuance/inventory.ts";
-import { type BenchDatabase, openDatabase, serverVersion } from "../support/database.ts";
+import { type BenchDatabase, serverVersion, withDatabase } from "../support/database.ts";
 import type { Plot } from "../support/plot.ts";
 import { progress, type Reporter } from "../support/report.ts";
 import { median, spread } from "../support/statistics.ts";
@@ -27,9 +27,8 @@ interface InventoryPoint {
 /** What judging takes when the inventory grows. */
 export const inventoryCurve: Curve = {
   name: "inventory",
-  async measure(report) {
-    const database = await openDatabase();
-    try {
+  measure: (report) =>
+    withDatabase(async (database) => {
       const points: InventoryPoint[] = [];
       for (const size of upTo([10_000, 100_000, 1_000_000, 10_000_000])) {
         const from = points.at(-1)?.size ?? 0;
@@ -38,10 +37,7 @@ export const inventoryCurve: Curve = {
         points.push(await pointAt(report, database, { size, bytes }));
       }
       return sectionOf(points, await serverVersion(database));
-    } finally {
-      await database.close();
-    }
-  },
+    }),
 };
 
 async function pointAt(

@@ -1,5 +1,5 @@
 import { stopAll } from "../support/children.ts";
-import { type BenchDatabase, fillInventory, openDatabase, serverVersion } from "../support/database.ts";
+import { type BenchDatabase, fillInventory, serverVersion, withDatabase } from "../support/database.ts";
 import { type DeliveryTurn, startDeliveries } from "../support/deliveries.ts";
 import { progress, type Reporter } from "../support/report.ts";
 import { median, spread } from "../support/statistics.ts";
@@ -32,17 +32,12 @@ interface RatePoint {
 /** What a message costs when more of them are alerts. */
 export const matchRateCurve: Curve = {
   name: "match-rate",
-  async measure(report) {
-    const database = await openDatabase();
-    try {
+  measure: (report) =>
+    withDatabase(async (database) => {
       const points: RatePoint[] = [];
       for (const rate of rates) points.push(await pointAt(report, database, rate));
       return sectionOf(points, await serverVersion(database));
-    } finally {
-      await stopAll();
-      await database.close();
-    }
-  },
+    }),
 };
 
 async function pointAt(

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import pg from "pg";
 import { type Cluster, NO_POSTGRES, startCluster } from "../../test/support/postgres.ts";
-import { runCommand } from "./children.ts";
+import { runCommand, stopAll } from "./children.ts";
 import { numberedFingerprint, topLevelDomains, watchedDomains } from "./corpus.ts";
 
 export interface BenchDatabase {
@@ -44,6 +44,20 @@ export async function openDatabase({ fsync = true } = {}): Promise<BenchDatabase
 export async function serverVersion(database: BenchDatabase): Promise<string> {
   const { rows } = await database.run("SHOW server_version");
   return `PostgreSQL ${rows[0].server_version.split(" ")[0]}`;
+}
+
+/** Opens a database for `work`; after it, whatever became of it, all children are stopped and the database is gone. */
+export async function withDatabase<T>(
+  work: (database: BenchDatabase) => Promise<T>,
+  options?: Parameters<typeof openDatabase>[0],
+): Promise<T> {
+  const database = await openDatabase(options);
+  try {
+    return await work(database);
+  } finally {
+    await stopAll();
+    await database.close();
+  }
 }
 
 /** The i-th of the registrable domains that are watched: distinct, with the top-level domains of the traffic. */

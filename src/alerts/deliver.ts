@@ -6,8 +6,9 @@ import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import { type HeldEvent, HeldEvents, type Severity } from "./held-events.ts";
+import { outcomeOf } from "./outcome.ts";
 import { type RecordedPayload, toPayload } from "./payload.ts";
-import type { SendResult, WebhookSender } from "./webhook.ts";
+import type { WebhookSender } from "./webhook.ts";
 
 /** How often to look for what other replicas left behind. */
 const pollMs = 5_000;
@@ -153,7 +154,7 @@ export class Deliverer {
 
   async #post(event: HeldEvent): Promise<void> {
     const { delivery } = event;
-    const { sender, metrics } = this.#options;
+    const { sender, metrics, maxAttempts } = this.#options;
     const stopTimer = metrics.webhookDuration.startTimer();
     const result = await sender.send(toPayload(delivery), webhookId(delivery));
     if (this.#isAborted) {
@@ -162,24 +163,9 @@ export class Deliverer {
     }
     stopTimer();
     metrics.webhook.inc({ result: result.ok ? "success" : "failure" });
-    this.#held.end(event, this.#toOutcome(delivery, result));
+    this.#held.end(event, outcomeOf(delivery, result, maxAttempts));
     this.settling.wake();
     this.#postWaiting();
-  }
-
-  #toOutcome(delivery: Delivery<RecordedPayload>, result: SendResult): Outcome {
-    const { id, lease } = delivery;
-    if (result.ok) return { id, lease, delivered: true, error: null, retry_after_seconds: null };
-    const attempt = delivery.attempts + 1;
-    const isLast = attempt >= this.#options.maxAttempts;
-    const retryAfterSeconds = Math.max(backoffSeconds(attempt), result.retryAfterSeconds);
-    return {
-      id,
-      lease,
-      delivered: false,
-      error: result.error,
-      retry_after_seconds: isLast ? null : retryAfterSeconds,
-    };
   }
 
   async #settle(): Promise<number> {
@@ -247,11 +233,6 @@ export class Deliverer {
 const severities: Severity[] = ["suspicious", "info"];
 
 const claimsOf = (events: HeldEvent[]) => events.map(({ delivery }) => delivery);
-
-/** 1, 4, 16, 64, 256, then 300 s: the wait after the n-th failed attempt. */
-export function backoffSeconds(failedAttempts: number): number {
-  return Math.min(4 ** (failedAttempts - 1), 300);
-}
 
 /** Unique across databases too: alert ids start again in a new one, and receivers remember what they have seen. */
 function webhookId(delivery: { id: number; issuanceId: string }): string {

@@ -1,0 +1,26 @@
+import type { Delivery } from "../db/claim-deliveries.ts";
+import type { Outcome } from "../db/settle-deliveries.ts";
+import type { SendResult } from "./webhook.ts";
+
+/** What an attempt makes of its event: delivered, due again after a wait, or given up. */
+export function outcomeOf(
+  { id, lease, attempts }: Pick<Delivery<unknown>, "id" | "lease" | "attempts">,
+  result: SendResult,
+  maxAttempts: number,
+): Outcome {
+  if (result.ok) return { id, lease, delivered: true, error: null, retry_after_seconds: null };
+  const failedAttempts = attempts + 1;
+  const retryAfterSeconds = Math.max(backoffSeconds(failedAttempts), result.retryAfterSeconds);
+  return {
+    id,
+    lease,
+    delivered: false,
+    error: result.error,
+    retry_after_seconds: failedAttempts >= maxAttempts ? null : retryAfterSeconds,
+  };
+}
+
+/** 1, 4, 16, 64, 256, then 300 s: the wait after the n-th failed attempt. */
+export function backoffSeconds(failedAttempts: number): number {
+  return Math.min(4 ** (failedAttempts - 1), 300);
+}

@@ -1,7 +1,7 @@
 import type { Database } from "./pool.ts";
 
-/** Few enough that reading a page does not hold the event loop up for more than a millisecond or two. */
-const pageRows = 2_000;
+/** Few enough that reading a page does not hold the event loop up for more than half a millisecond. */
+const pageRows = 500;
 
 /** What no text in Postgres can contain. */
 const separator = "\0";

@@ -7,8 +7,8 @@ import { isMissed, lineOf, type Result } from "./support/report.ts";
 
 /*
  * `npm run bench`: every benchmark in a process of its own, one after the other, each result beside its bar.
- * `npm run bench -- feed memory`: these only. `growth` takes half an hour and is held against nothing, so it runs only when
- * it is named (`--write-docs` is handed on to it). `--json`: all results as one JSON document. Exit status 0 also when a
+ * `npm run bench -- feed memory`: these only. `growth` takes a quarter of an hour and is held against nothing, so it runs
+ * only when it is named (`--write-docs` is handed on to it). `--json`: all results as one JSON document. Exit status 0 also when a
  * bar is missed, 1 when a benchmark fails.
  */
 

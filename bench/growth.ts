@@ -8,8 +8,8 @@ import { matchRateCurve } from "./growth/match-rate.ts";
 import { type Reporter, runIfMain } from "./support/report.ts";
 
 /*
- * `npm run bench:growth`: what things cost when there is more of them, half an hour or so. `-- entries inventory`: these
- * curves only. `--write-docs`: writes each one's plot and its section of docs/performance/growth.md as soon as it is
+ * `npm run bench:growth`: what things cost when there is more of them, a quarter of an hour or so. `-- entries inventory`:
+ * these curves only. `--write-docs`: writes each one's plot and its section of docs/performance/growth.md as soon as it is
  * measured. `SCALE=0.01`: a small one, to see that it works.
  */
 

@@ -58,7 +58,8 @@ describeIfAvailable("clocks that are wrong", NO_POSTGRES, () => {
 
     const waited = await gracesSeconds();
     expect(waited.length).toBeGreaterThan(10);
-    expect(Math.min(...waited)).toBeGreaterThanOrEqual(graceSeconds);
+    // The grace counts from the beginning of the transaction that records, a busy moment before the history's row.
+    expect(Math.min(...waited)).toBeGreaterThan(graceSeconds - 0.5);
     expect(Math.max(...waited)).toBeLessThan(graceSeconds + 20);
   });
 

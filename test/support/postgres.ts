@@ -80,6 +80,8 @@ export async function startCluster(
     `unix_socket_directories = '${dir}'`,
     "fsync = off",
     "max_connections = 50",
+    // In its folder, which is removed: killed servers leave what they have in /dev/shm there.
+    "dynamic_shared_memory_type = mmap",
     ...(options.conf ?? []),
   ];
   appendFileSync(join(data, "postgresql.conf"), `\n${conf.join("\n")}\n`);

@@ -8,9 +8,16 @@ export type { Logger } from "pino";
 const actedOn = /[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu;
 
 /**
- * The one logger: JSON lines on standard output, readable lines where that is a terminal. Written synchronously, so
- * that the last line before a crash is there. What comes from certificates or servers goes into fields, never into
- * the message: fields are escaped, whatever a terminal might act on included.
+ * What the lines may take in memory that the reader of standard output has not taken yet; beyond, lines are lost. A reader
+ * that keeps up never lets them wait.
+ */
+const maxWaitingBytes = 64 * 1024 * 1024;
+
+/**
+ * The one logger: JSON lines on standard output, readable lines where that is a terminal. Lines are written in the
+ * background, within milliseconds, and all of them before the process ends by itself; a kill can take the last ones
+ * along. Written at once, each would wait for the reader, and the feed with it. What comes from certificates or servers
+ * goes into fields, never into the message: fields are escaped, whatever a terminal might act on included.
  */
 export function createLogger(level: LogLevel): Logger {
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
@@ -21,8 +28,7 @@ export function createLogger(level: LogLevel): Logger {
         formatters: { level: (label) => ({ level: label }) },
         hooks: { streamWrite: (line) => line.replace(actedOn, (character) => escaped(character, "\\")) },
       },
-      // Said here, for without it pino gathers lines and writes them in the background.
-      pino.destination({ dest: 1, sync: true }),
+      pino.destination({ dest: 1, sync: false, maxLength: maxWaitingBytes }),
     );
   }
   return pino(

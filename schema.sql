@@ -77,8 +77,8 @@ ALTER TABLE public.alerts
   ADD COLUMN IF NOT EXISTS delivered_at    TIMESTAMPTZ,
   ADD COLUMN IF NOT EXISTS given_up_at     TIMESTAMPTZ;  -- attempts used up; `certwatch redeliver` tries again
 
--- A row is changed three times within seconds of its insertion. Room beside it keeps the versions in its page: less to
--- log and to write, and a claim touches no index.
+-- A row is changed twice or more within seconds of its insertion. Room beside it keeps the versions in its page: less to
+-- log and to write, and a claim of its own touches no index.
 ALTER TABLE public.alerts SET (fillfactor = 60);
 
 CREATE INDEX IF NOT EXISTS alerts_seen_at ON public.alerts (seen_at);

@@ -61,17 +61,20 @@ export class Deliverer {
    * Keeps a place for an event that is going to be judged, which is then to be claimed in the same statement. `take` has
    * to follow, whatever becomes of the judgement.
    *
-   * @returns false where there is no place: the event is to be left unclaimed.
+   * @returns false where there is no place, or where others have been due for longer: the event is to be left unclaimed.
    */
   reserve(severity: Severity): boolean {
-    return !this.#isStopping && this.#held.reserve(severity);
+    const isFirst = performance.now() < this.#nextDueMs[severity];
+    return !this.#isStopping && isFirst && this.#held.reserve(severity);
   }
 
   /** Takes events that were claimed as they were judged, at `claimedMs` or later, and ends all reservations. */
   take(deliveries: Delivery<RecordedPayload>[], claimedMs: number): void {
-    this.#held.endReservations();
+    const reserved = this.#held.endReservations();
     for (const delivery of deliveries) this.#held.add(delivery, claimedMs);
     this.#postWaiting();
+    // Places are free that the claiming could not have.
+    if (reserved > deliveries.length) this.claiming.wake();
   }
 
   /** There is something due that nobody holds: claims it as soon as there is a place. */
@@ -82,8 +85,9 @@ export class Deliverer {
 
   /** Ends claiming, gives running attempts `timeoutMs` to end, writes their outcomes down, and gives the rest back. */
   async stop(timeoutMs: number): Promise<void> {
-    await this.claiming.stop();
+    // What a claim under way brings is held, not posted, and given back.
     this.#isStopping = true;
+    await this.claiming.stop();
     const endMs = performance.now() + timeoutMs;
     while (this.#held.isBusy && performance.now() < endMs) {
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -91,6 +95,7 @@ export class Deliverer {
     await this.settling.stop();
     this.#isAborted = true;
     await this.#options.sender.close();
+    await new Promise(setImmediate); // for those that had their answer already
     try {
       await this.#settle();
       // Aborted attempts have no known outcome and do not count: the events are due again at once.
@@ -157,7 +162,7 @@ export class Deliverer {
     const { sender, metrics, maxAttempts } = this.#options;
     const stopTimer = metrics.webhookDuration.startTimer();
     const result = await sender.send(toPayload(delivery), webhookId(delivery));
-    if (this.#isAborted) {
+    if (this.#isAborted && !result.ok) {
       this.#held.end(event, null);
       return;
     }

@@ -36,16 +36,12 @@ export interface HeldEvent {
 export class HeldEvents {
   /** By id; an event leaves when its outcome is committed, or when it was given back. */
   readonly #held = new Map<number, HeldEvent>();
-  /** In order of their claim. */
+  /** In the order in which they came. */
   readonly #waiting: Record<Severity, HeldEvent[]> = { suspicious: [], info: [] };
   /** Waited too long. */
   #overdue: HeldEvent[] = [];
   #underWay = 0;
   #reserved = 0;
-
-  get size(): number {
-    return this.#held.size;
-  }
 
   /** Attempts under way, or places that somebody is about to fill. */
   get isBusy(): boolean {
@@ -71,8 +67,11 @@ export class HeldEvents {
     return true;
   }
 
-  endReservations(): void {
+  /** Ends all reservations; returns how many there were. */
+  endReservations(): number {
+    const reserved = this.#reserved;
     this.#reserved = 0;
+    return reserved;
   }
 
   add(delivery: Delivery<RecordedPayload>, claimedMs: number): void {

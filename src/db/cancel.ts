@@ -17,28 +17,36 @@ export interface BackendKey {
 /**
  * Asks the server, over a connection of its own, to end the statement that a session is running (PostgreSQL
  * documentation, "Canceling Requests in Progress"). Otherwise the server notices that a client is gone only when it has
- * something to say to it: sessions that wait for a lock would pile up. Best effort: nobody waits for it, and it is over
- * after five seconds.
+ * something to say to it: sessions that wait for a lock would pile up. Best effort, and over after five seconds.
  *
  * @param tls as of the session: what is secret there is here, too.
+ * @returns a promise that is resolved when the request is out, or has failed.
  */
 export function requestCancel(
   { host, port }: HostPort,
   tls: false | ConnectionOptions,
   key: BackendKey,
-): void {
+): Promise<void> {
   const socket = host.startsWith("/")
     ? connect({ path: `${host}/.s.PGSQL.${port}` })
     : connect({ host, port });
   const timer = setTimeout(() => socket.destroy(), patienceMs);
   timer.unref();
   socket.unref();
-  socket.on("error", () => {}).on("close", () => clearTimeout(timer));
+  const over = new Promise<void>((resolve) => {
+    socket
+      .on("error", () => {})
+      .on("close", () => {
+        clearTimeout(timer);
+        resolve();
+      });
+  });
   const request = message(cancelRequestCode, key.processId, key.secretKey);
   socket.once("connect", () => {
     if (tls === false) socket.end(request);
     else encrypt(socket, tls, host, (encrypted) => encrypted.end(request));
   });
+  return over;
 }
 
 function encrypt(
@@ -52,7 +60,9 @@ function encrypt(
       socket.destroy();
       return;
     }
-    const encrypted = connectTls({ ...tls, socket, host, servername: isIP(host) === 0 ? host : "" });
+    // `pg` makes the key one that a spread passes over.
+    const key = tls.key === undefined ? {} : { key: tls.key };
+    const encrypted = connectTls({ ...tls, ...key, socket, host, servername: isIP(host) === 0 ? host : "" });
     encrypted.on("error", () => socket.destroy()).once("secureConnect", () => onSecure(encrypted));
   });
   socket.write(message(sslRequestCode));

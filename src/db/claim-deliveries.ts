@@ -38,7 +38,7 @@ export async function claimDeliveries<Payload>(
         SET lease_until = clock_timestamp() + $3::float8 * interval '1 second',
             expired_claims = a.expired_claims + (a.lease_until IS NOT NULL)::int
         FROM due WHERE a.id = due.id
-        RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts, a.severity, a.issuance_id AS "issuanceId",
+        RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts, a.severity, COALESCE(a.issuance_id, '') AS "issuanceId",
                   a.match_basis AS "matchBasis", a.reason, a.payload`,
       values: [options.severity, options.limit, options.leaseSeconds],
     },

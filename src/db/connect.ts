@@ -18,8 +18,8 @@ export interface Session {
   onLost: () => void;
   /** Immediate; needs nothing from the server. */
   destroy(): void;
-  /** `destroy`, while a statement runs: the server is asked to end that, too. */
-  abandon(): void;
+  /** `destroy`, while a statement runs: the server is asked to end that, too. Resolves when it was asked. */
+  abandon(): Promise<void>;
 }
 
 /** `false`: plain; otherwise what `tls.connect` gets. */
@@ -27,8 +27,11 @@ type Tls = false | ConnectionOptions;
 
 /** Finds a host, in the DSN's order but beginning with the one that was good last, and opens a session. */
 export interface Connector {
-  /** @throws DeadlineError, ConnectionError, or what the server said (`DatabaseError`) */
-  connect(deadlineMs: number): Promise<Session>;
+  /**
+   * @param signal gives it up.
+   * @throws DeadlineError, ConnectionError, or what the server said (`DatabaseError`)
+   */
+  connect(deadlineMs: number, signal: AbortSignal): Promise<Session>;
 }
 
 /**
@@ -39,7 +42,7 @@ export function createConnector(dsn: Dsn): Connector {
   const attempts = tlsAttempts(dsn);
   let lastGood = 0;
   return {
-    async connect(deadlineMs) {
+    async connect(deadlineMs, signal) {
       const until = performance.now() + deadlineMs;
       const errors: unknown[] = [];
       const tried: HostPort[] = [];
@@ -51,7 +54,7 @@ export function createConnector(dsn: Dsn): Connector {
         const shareMs = remainingMs / (dsn.hosts.length - offset);
         const limitMs = Math.min((dsn.connectTimeoutSeconds ?? Number.POSITIVE_INFINITY) * 1000, shareMs);
         try {
-          const session = await connectHost(dsn, host, attempts, limitMs);
+          const session = await connectHost(dsn, host, attempts, { limitMs, signal });
           lastGood = index;
           return session;
         } catch (error) {
@@ -104,12 +107,23 @@ function readPem(parameter: string, path: string): string {
   }
 }
 
-async function connectHost(dsn: Dsn, host: HostPort, attempts: Tls[], limitMs: number): Promise<Session> {
+/** How long a session may take to be made, and what gives it up. */
+interface Limits {
+  limitMs: number;
+  signal: AbortSignal;
+}
+
+async function connectHost(
+  dsn: Dsn,
+  host: HostPort,
+  attempts: Tls[],
+  { limitMs, signal }: Limits,
+): Promise<Session> {
   const until = performance.now() + limitMs;
   const usable: Tls[] = host.host.startsWith("/") ? [false] : attempts;
   for (const [index, tls] of usable.entries()) {
     try {
-      return await openSession(dsn, host, tls, until - performance.now());
+      return await openSession(dsn, host, tls, { limitMs: until - performance.now(), signal });
     } catch (error) {
       if (index === usable.length - 1 || !worthOtherTls(error, tls)) throw error;
     }
@@ -132,7 +146,12 @@ function worthOtherTls(error: unknown, tls: Tls): boolean {
   );
 }
 
-async function openSession(dsn: Dsn, host: HostPort, tls: Tls, limitMs: number): Promise<Session> {
+async function openSession(
+  dsn: Dsn,
+  host: HostPort,
+  tls: Tls,
+  { limitMs, signal }: Limits,
+): Promise<Session> {
   const socket = new Socket();
   const client = new pg.Client({
     host: host.host,
@@ -159,21 +178,26 @@ async function openSession(dsn: Dsn, host: HostPort, tls: Tls, limitMs: number):
   };
   const abandon = () => {
     const { processID: processId, secretKey } = client as unknown as { processID: number; secretKey: number };
-    if (session.alive) requestCancel(host, tls, { processId, secretKey });
+    const asked = session.alive ? requestCancel(host, tls, { processId, secretKey }) : Promise.resolve();
     destroy();
+    return asked;
   };
   const session: Session = { client, alive: true, onLost: () => {}, destroy, abandon };
   // The promise of a running query carries the same error: here it only marks the session.
   client.on("error", lost);
   client.on("end", lost);
   let timer: NodeJS.Timeout | undefined;
+  let onAbort: () => void = () => {};
   const deadline = new Promise<never>((_, reject) => {
     timer = setTimeout(
       () => reject(new DeadlineError(`no session within ${Math.round(limitMs)} ms`)),
       limitMs,
     );
+    onAbort = () => reject(new ConnectionError("given up: the connections are being closed"));
+    signal.addEventListener("abort", onAbort);
   });
   try {
+    signal.throwIfAborted();
     await Promise.race([establish(client, dsn), deadline]);
     return session;
   } catch (error) {
@@ -181,6 +205,7 @@ async function openSession(dsn: Dsn, host: HostPort, tls: Tls, limitMs: number):
     throw explainError(error);
   } finally {
     clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
   }
 }
 

@@ -1,4 +1,5 @@
 import type { QueryResult } from "pg";
+import { settledWithin } from "../loop.ts";
 import { type Connector, createConnector, explainError, type Session } from "./connect.ts";
 import type { Dsn } from "./dsn.ts";
 import { ConnectionError, DeadlineError, sqlState } from "./errors.ts";
@@ -59,6 +60,8 @@ class Pool implements Database {
   readonly #maxConnections: number;
   readonly #idle: Session[] = [];
   readonly #lent = new Set<Session>();
+  /** Gives up connections that are being made. */
+  readonly #abort = new AbortController();
   readonly #waiters: Waiter[] = [];
   #open = 0;
   #ended: Promise<void> | undefined;
@@ -107,11 +110,14 @@ class Pool implements Database {
     });
     if (this.#open === 0) return;
     for (const session of this.#idle.splice(0)) void this.#closeSession(session);
+    let asked: Promise<unknown> = Promise.resolve();
     const timer = setTimeout(() => {
-      for (const session of this.#lent) session.abandon();
+      this.#abort.abort();
+      asked = Promise.all([...this.#lent].map((session) => session.abandon()));
     }, CLOSE_PATIENCE_MS);
     await allClosed;
     clearTimeout(timer);
+    await settledWithin(asked, CLOSE_PATIENCE_MS);
   }
 
   async #lend<T>(deadlineMs: number, work: (session: Session, until: number) => Promise<T>): Promise<T> {
@@ -155,7 +161,7 @@ class Pool implements Database {
 
   async #connect(until: number): Promise<Session> {
     try {
-      const session = await this.#connector.connect(until - performance.now());
+      const session = await this.#connector.connect(until - performance.now(), this.#abort.signal);
       session.onLost = () => this.#dropIdle(session);
       return session;
     } catch (error) {
@@ -204,7 +210,7 @@ async function run(session: Session, { name, text, values }: Sql, until: number)
   const deadline = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
       reject(new DeadlineError(`the database did not answer ${name ?? "a statement"} in time`));
-      session.abandon();
+      void session.abandon();
     }, limitMs);
   });
   const answer = session.client.query(values === undefined ? { text } : { text, values: [...values] });

@@ -39,7 +39,7 @@ export async function settleDeliveries(db: Database, outcomes: Outcome[], deadli
   );
 }
 
-/** Gives claims back without an attempt, at a stop: the events are due at once, for any replica. */
+/** Gives claims back without an attempt: the events are due at once, for any replica. */
 export async function releaseDeliveries(
   db: Database,
   claims: { id: number; lease: string }[],

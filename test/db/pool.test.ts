@@ -102,6 +102,18 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
     await expect.poll(naps, { timeout: 10_000 }).toBe(0);
   });
 
+  test("gives up a connection that is being made when it is ended", async () => {
+    const silent = createServer().listen(0, "127.0.0.1");
+    closers.push(() => void silent.close());
+    await once(silent, "listening");
+    const { port } = silent.address() as { port: number };
+    const db = pool(`postgres://postgres@127.0.0.1:${port}/postgres?sslmode=disable`, 1);
+    const connecting = failure(db.query({ text: "SELECT 1" }, 300_000));
+    await once(silent, "connection");
+    await db.end();
+    expect(String(await connecting)).toContain("are being closed");
+  });
+
   test("bounds the wait for a free connection", async () => {
     const db = pool(cluster.dsn(), 1);
     const busy = failure(db.query({ text: "SELECT pg_sleep(60)" }, 2_000));

@@ -282,6 +282,7 @@ describeOnEveryDatabase("delivery", (open) => {
     receiver.setBehaviour("hang");
     const { deliverer, sender } = replica.deliverer(receiver.url);
     deliverer.settling.start();
+    await oneStep(deliverer.claiming);
     await replica.record(hijacks);
     for (const _ of [1, 2]) await replica.judge({ deliverer }); // 500 at a time
     await receiver.waitForCount(32);
@@ -296,6 +297,51 @@ describeOnEveryDatabase("delivery", (open) => {
     await expireLeases();
     while ((await replica.rows()).some((row) => row.is_due)) await replica.deliver(receiver.url);
     expect(await replica.rows()).toMatchObject(Array(count).fill({ delivered: true, attempts: 1 }));
+  });
+
+  test("while something else may have been due for longer, nothing is claimed as it is judged", async () => {
+    const { deliverer, sender } = replica.deliverer(receiver.url);
+    expect(deliverer.reserve("suspicious")).toBe(false); // nobody has looked yet
+    await oneStep(deliverer.claiming);
+    expect(deliverer.reserve("suspicious")).toBe(true);
+    deliverer.take([], performance.now());
+    deliverer.wake();
+    expect(deliverer.reserve("suspicious")).toBe(false);
+    await deliverer.stop(0);
+    await sender.close();
+  });
+
+  test("a stop while a claim is under way begins no attempt: what it brings is given back", async () => {
+    await makeSuspicious(3);
+    const { db } = replica;
+    let answer = () => {};
+    const asked = new Promise<void>((resolve) => {
+      replica.db = {
+        ...delegate(db),
+        query: async (sql, ms) => {
+          const rows = await db.query(sql, ms);
+          if (sql.text.includes("WITH due AS") && rows.length > 0) {
+            resolve();
+            await new Promise<void>((release) => {
+              answer = release;
+            });
+          }
+          return rows as never;
+        },
+      };
+    });
+    const { deliverer, sender } = replica.deliverer(receiver.url);
+    replica.db = db;
+    deliverer.settling.start();
+    deliverer.claiming.start();
+    await asked;
+    const stopped = deliverer.stop(5_000);
+    answer();
+    await stopped;
+    await sender.close();
+    expect(receiver.count).toBe(0);
+    const givenBack = { is_leased: false, is_due: true, expired_claims: 0, attempts: 0 };
+    expect(await replica.rows()).toMatchObject(Array(3).fill(givenBack));
   });
 
   test("what waited too long for a connection is given back, without having been tried", async () => {

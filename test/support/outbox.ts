@@ -122,7 +122,7 @@ export class Replica {
   async deliver(url: string, options: DeliverOptions = {}): Promise<void> {
     const { deliverer, sender } = this.deliverer(url, options);
     deliverer.settling.start();
-    deliverer.claiming.start();
+    await oneStep(deliverer.claiming);
     await deliverer.stop(20_000);
     await sender.close();
   }

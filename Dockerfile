@@ -20,6 +20,6 @@ VOLUME /var/lib/certwatch
 EXPOSE 8765
 HEALTHCHECK --interval=30s --timeout=5s --start-period=90s \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.API_PORT || 8765}/healthz`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
-# SIGTERM ends the service in order; it may take 25 s (docker stop --time 30).
+# SIGTERM ends the service in order; it may take 15 s (docker stop --time 30).
 ENTRYPOINT ["node", "dist/cli.js"]
 CMD ["run"]

@@ -250,6 +250,11 @@ describeIfAvailable("the database in trouble", NO_POSTGRES, () => {
         await program.waitForLog(({ dropped }) => dropped !== undefined);
         loggedMs = performance.now() - signalledMs;
         expect(await program.exited).toEqual({ code: 1, signal: null });
+        const stoppedMs = performance.now() - signalledMs;
+        process.stderr.write(
+          `STOP while ${how}: logged after ${Math.round(loggedMs)} ms, ended after ${Math.round(stoppedMs)} ms\n`,
+        );
+        expect(stoppedMs).toBeLessThan(25_000); // 15 s, on a machine that is not busy
         // Docker kills after ten seconds; the rest is for a busy machine.
         expect(loggedMs).toBeLessThan(14_000);
         if (how === "stopped") await cluster.start();

@@ -120,7 +120,7 @@ export class Ledger {
       ...this.#lifeViolations(history, options.isPruned ?? false),
       ...this.#eventViolations(history),
       ...this.#deliveryViolations(history),
-      ...this.#repeatViolations(options.leaseMs),
+      ...this.#repeatViolations(history, options.leaseMs),
     ];
   }
 
@@ -201,9 +201,13 @@ export class Ledger {
     return violations;
   }
 
-  /** A repeat needs a kill or an outage before its first delivery was committed, and then waits for the lease. */
-  #repeatViolations(leaseMs: number): string[] {
+  /**
+   * A repeat needs a kill or an outage before its first delivery was committed, and then waits for the end of the lease,
+   * which began with the claim: the last change of the row before the first delivery arrived.
+   */
+  #repeatViolations(history: Change[], leaseMs: number): string[] {
     const violations: string[] = [];
+    const changes = groupBy(history, ({ id }) => String(id));
     for (const [webhookId, deliveries] of groupBy(this.#accepted, webhookIdOf)) {
       for (const [index, { receivedAtMs }] of deliveries.entries()) {
         const next = deliveries[index + 1]?.receivedAtMs;
@@ -213,10 +217,16 @@ export class Ledger {
           ({ fromMs, untilMs }) => fromMs <= receivedAtMs + commitPatienceMs && untilMs >= receivedAtMs,
         );
         const afterMs = next - receivedAtMs;
+        const claim = changes
+          .get(String((deliveries[0]!.json as Payload).alert_id))
+          ?.findLast(({ at }) => at.getTime() <= receivedAtMs);
+        const leasedMs = next - (claim?.at.getTime() ?? receivedAtMs);
         const wasForwarded = this.#forwardsMs.some((ms) => ms >= receivedAtMs && ms <= next);
         if (!isExplained) violations.push(`${name} was repeated after ${afterMs} ms, without kill or outage`);
-        else if (afterMs < leaseMs - leaseToleranceMs && !wasForwarded)
-          violations.push(`${name} was repeated after ${afterMs} ms, within its lease of ${leaseMs} ms`);
+        else if (leasedMs < leaseMs - leaseToleranceMs && !wasForwarded)
+          violations.push(
+            `${name} was repeated ${leasedMs} ms after its claim, within its lease of ${leaseMs} ms`,
+          );
       }
     }
     return violations;

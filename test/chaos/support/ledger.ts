@@ -202,8 +202,8 @@ export class Ledger {
   }
 
   /**
-   * A repeat needs a kill or an outage before its first delivery was committed, and then waits for the end of the lease,
-   * which began with the claim: the last change of the row before the first delivery arrived.
+   * A repeat needs a kill or an outage before its first delivery was committed, and then waits for the end of the lease
+   * that the claim gave it: the last change of the row before the first delivery arrived.
    */
   #repeatViolations(history: Change[], leaseMs: number): string[] {
     const violations: string[] = [];
@@ -219,13 +219,16 @@ export class Ledger {
         const afterMs = next - receivedAtMs;
         const claim = changes
           .get(String((deliveries[0]!.json as Payload).alert_id))
-          ?.findLast(({ at }) => at.getTime() <= receivedAtMs);
-        const leasedMs = next - (claim?.at.getTime() ?? receivedAtMs);
+          ?.findLast(({ at, leaseUntil }) => leaseUntil !== null && at.getTime() <= receivedAtMs);
+        const leaseEndMs = claim?.leaseUntil?.getTime() ?? receivedAtMs + leaseMs;
+        const leasedMs = leaseEndMs - (claim?.at.getTime() ?? receivedAtMs);
         const wasForwarded = this.#forwardsMs.some((ms) => ms >= receivedAtMs && ms <= next);
         if (!isExplained) violations.push(`${name} was repeated after ${afterMs} ms, without kill or outage`);
-        else if (leasedMs < leaseMs - leaseToleranceMs && !wasForwarded)
+        else if (leasedMs < leaseMs - commitPatienceMs)
+          violations.push(`${name} was leased for ${leasedMs} ms, not ${leaseMs} ms`);
+        else if (next < leaseEndMs - leaseToleranceMs && !wasForwarded)
           violations.push(
-            `${name} was repeated ${leasedMs} ms after its claim, within its lease of ${leaseMs} ms`,
+            `${name} was repeated after ${afterMs} ms, ${leaseEndMs - next} ms before its lease ended`,
           );
       }
     }

@@ -116,10 +116,10 @@ export class Classifier {
   async #lookUp(
     certificates: PendingCertificate[],
     { onlyKnown }: { onlyKnown: boolean },
-  ): Promise<{ verdicts: Omit<Verdict, "claim">[]; later: PendingCertificate[] }> {
+  ): Promise<{ verdicts: Verdict[]; later: PendingCertificate[] }> {
     const matches = await this.#inventory.match(certificates);
     const claimed = new Set<string>();
-    const verdicts: Omit<Verdict, "claim">[] = [];
+    const verdicts: Verdict[] = [];
     const later: PendingCertificate[] = [];
     for (const certificate of certificates) {
       const match = matches.get(certificate.id)!;
@@ -136,7 +136,7 @@ export class Classifier {
   }
 
   /** Commits the verdicts. What becomes an event goes on to its delivery without a statement in between. */
-  async #decide(verdicts: Omit<Verdict, "claim">[]): Promise<void> {
+  async #decide(verdicts: Verdict[]): Promise<void> {
     const { db, deliverer } = this.#options;
     const claims = verdicts.map((verdict) => ({
       ...verdict,

@@ -8,7 +8,7 @@ export function verdictOf(
   certificate: PendingCertificate,
   match: InventoryMatch,
   precertMatch: "serial" | "tbs",
-): Omit<Verdict, "claim"> {
+): Verdict {
   const { basis, inventoryRow } = match;
   const isKnown = basis !== "none";
   const reason = isKnown ? knownReasons[basis](certificate) : unknownReason(certificate, match, precertMatch);

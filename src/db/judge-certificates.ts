@@ -11,6 +11,10 @@ export interface Verdict {
   reason: string;
   /** The reason where the issuance has an event of the other severity already. */
   reason_after_other: string;
+}
+
+/** A verdict to commit. */
+export interface Judgement extends Verdict {
   /** Whether the event, if it becomes one that is to be delivered, is claimed for this process at once. */
   claim: boolean;
 }
@@ -48,7 +52,7 @@ type Row<Payload> = Omit<JudgedCertificate<Payload>, "delivery"> &
  */
 export async function judgeCertificates<Payload>(
   db: Database,
-  verdicts: Verdict[],
+  verdicts: Judgement[],
   options: { deliver: boolean; leaseSeconds: number; deadlineMs: number },
 ): Promise<JudgedCertificate<Payload>[]> {
   const rows = await db.query<Row<Payload>>(

@@ -142,13 +142,12 @@ describeIfAvailable("feeds that misbehave, all at once, beside one that does not
 
   test("the program survives, counts, says why, and reads the next good message of each; the steady feed never waits", async () => {
     for (let round = 0; round < shortOrLong(1, 10); round += 1) {
-      const random = randomOf(`feed ${round}`);
       const { feeds, odd, messages } = await openFeeds();
       const steady = await startCertstreamSimulator();
       const program = await startProgram(feeds, steady);
       await steady.waitForClient();
       const noise = noiseMessages(20);
-      const stopNoise = keepSending(() => steady.sendRaw(random.pick(noise)), 5);
+      const stopNoise = keepSending((sent) => steady.sendRaw(noise[sent % noise.length]!), 5);
       const stopHeartbeats = keepSending(async () => {
         const isQuiet = ({ how, simulator }: Feed) => how.endsWith("first message") && simulator.accepted < 2;
         await Promise.all(

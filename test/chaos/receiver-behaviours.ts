@@ -35,8 +35,9 @@ export const misbehaviours: Record<string, Behaviour> = {
     return false;
   },
   "answering 200 with a never-ending body": (response) => {
-    response.writeHead(200);
     const chunk = Buffer.alloc(16_384, "x");
+    // Node.js sends the status with the first chunk: from then on it is accepted, even if the connection is cut.
+    response.writeHead(200).write(chunk);
     endless(response, () => response.write(chunk));
     return true;
   },

@@ -66,13 +66,17 @@ export function rssBytes(pid: number): number {
 
 export const mebibytes = (bytes: number): number => Math.round(bytes / 2 ** 20);
 
-/** Sends the message now and then, until the function that it returns is called; that gives how many. */
-export function keepSending(send: () => Promise<void>, everyMs: number): () => Promise<number> {
+/**
+ * Sends a message now and then, until the function that it returns is called; that gives how many.
+ *
+ * @param send is told how many there were before.
+ */
+export function keepSending(send: (sent: number) => Promise<void>, everyMs: number): () => Promise<number> {
   let isOver = false;
   let sent = 0;
   const running = (async () => {
     while (!isOver) {
-      await send();
+      await send(sent);
       sent += 1;
       await new Promise((resolve) => setTimeout(resolve, everyMs));
     }

@@ -85,7 +85,7 @@ describeIfAvailable("a receiver that misbehaves, while 10,000 alerts wait for it
     });
     await program.waitForLog("connected to the feed");
     const noise = noiseMessages(20);
-    const stopNoise = keepSending(() => simulator.sendRaw(random.pick(noise)), 2);
+    const stopNoise = keepSending((sent) => simulator.sendRaw(noise[sent % noise.length]!), 2);
     const watch = watchOver(program);
     for (const name of names) await simulator.sendRaw(messageOf(name));
     await program.waitForMetric('certwatch_alerts_total{severity="info"}', (count) => count === waiting);

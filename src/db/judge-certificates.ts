@@ -1,5 +1,6 @@
 import type { Delivery } from "./claim-deliveries.ts";
 import { toJson } from "./json.ts";
+import { lockAlerts } from "./lock-alerts.ts";
 import type { Database } from "./pool.ts";
 
 export interface Verdict {
@@ -103,6 +104,8 @@ const statement = `
            AS v(id bigint, severity text, match_basis text, inventory_row text, reason text, reason_after_other text,
                 claim boolean)
     JOIN public.alerts pending ON pending.id = v.id AND pending.severity = 'pending'
+  ), locked AS (
+    ${lockAlerts("SELECT id FROM judged UNION ALL SELECT merge_into FROM judged")}
   ), events AS (
     UPDATE public.alerts a
     SET severity = j.severity, match_basis = j.match_basis, excused_by = j.excused_by, reason = j.final_reason,
@@ -110,8 +113,8 @@ const statement = `
         next_attempt_at = CASE WHEN j.is_to_deliver THEN now() END,
         lease_until = CASE WHEN j.is_to_deliver AND j.claim
                            THEN clock_timestamp() + $4::float8 * interval '1 second' END
-    FROM judged j
-    WHERE a.id = j.id AND a.severity = 'pending' AND j.merge_into IS NULL
+    FROM judged j JOIN locked USING (id)
+    WHERE a.id = locked.id AND a.severity = 'pending' AND j.merge_into IS NULL
     RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts,
               CASE WHEN a.lease_until IS NOT NULL THEN a.payload END AS payload
   ), merged AS (
@@ -120,8 +123,8 @@ const statement = `
                            ELSE array_append(event.merged_keys, j.certificate_key) END,
         tbs_sha256 = COALESCE(event.tbs_sha256, j.tbs_sha256),
         excused_by = COALESCE(event.excused_by, j.excused_by)
-    FROM judged j
-    WHERE event.id = j.merge_into AND ${sameCertificateBody("event", "j")}
+    FROM judged j JOIN locked ON locked.id = j.merge_into
+    WHERE event.id = locked.id AND ${sameCertificateBody("event", "j")}
       AND EXISTS (SELECT FROM public.alerts pending WHERE pending.id = j.id AND pending.severity = 'pending')
     RETURNING j.id
   ), gone AS (

@@ -1,4 +1,5 @@
 import { toJson } from "./json.ts";
+import { lockAlerts } from "./lock-alerts.ts";
 import type { Database } from "./pool.ts";
 
 /** How an attempt ended. */
@@ -22,6 +23,12 @@ export async function settleDeliveries(db: Database, outcomes: Outcome[], deadli
   await db.execute(
     {
       text: `
+        WITH outcome AS (
+          SELECT * FROM json_to_recordset($1::json)
+                     AS o(id bigint, lease text, delivered boolean, error text, retry_after_seconds float8)
+        ), locked AS (
+          ${lockAlerts("SELECT id FROM outcome")}
+        )
         UPDATE public.alerts a
         SET delivered = o.delivered,
             delivered_at = CASE WHEN o.delivered THEN now() END,
@@ -30,9 +37,8 @@ export async function settleDeliveries(db: Database, outcomes: Outcome[], deadli
             next_attempt_at = now() + o.retry_after_seconds * interval '1 second',
             given_up_at = CASE WHEN NOT o.delivered AND o.retry_after_seconds IS NULL THEN now() END,
             lease_until = NULL
-        FROM json_to_recordset($1::json)
-               AS o(id bigint, lease text, delivered boolean, error text, retry_after_seconds float8)
-        WHERE a.id = o.id AND NOT a.delivered AND (o.delivered OR a.lease_until = o.lease::timestamptz)`,
+        FROM locked JOIN outcome o USING (id)
+        WHERE a.id = locked.id AND NOT a.delivered AND (o.delivered OR a.lease_until = o.lease::timestamptz)`,
       values: [toJson(outcomes)],
     },
     deadlineMs,
@@ -48,9 +54,14 @@ export async function releaseDeliveries(
   await db.execute(
     {
       text: `
+        WITH claim AS (
+          SELECT * FROM json_to_recordset($1::json) AS c(id bigint, lease text)
+        ), locked AS (
+          ${lockAlerts("SELECT id FROM claim")}
+        )
         UPDATE public.alerts a SET lease_until = NULL
-        FROM json_to_recordset($1::json) AS c(id bigint, lease text)
-        WHERE a.id = c.id AND a.lease_until = c.lease::timestamptz`,
+        FROM locked JOIN claim c USING (id)
+        WHERE a.id = locked.id AND a.lease_until = c.lease::timestamptz`,
       values: [toJson(claims)],
     },
     deadlineMs,

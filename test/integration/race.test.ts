@@ -1,4 +1,8 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { claimDeliveries, type Delivery } from "../../src/db/claim-deliveries.ts";
+import { redeliver } from "../../src/db/redeliver.ts";
+import { releaseDeliveries, settleDeliveries } from "../../src/db/settle-deliveries.ts";
 import type { Issuance } from "../../src/demo/certificates.ts";
 import { delegate, Replica } from "../support/outbox.ts";
 import { type DatabaseSource, NO_POSTGRES_OR_DSN, openPostgres } from "../support/postgres.ts";
@@ -14,6 +18,13 @@ import {
 } from "../support/updates.ts";
 
 const dnsNames = ["example.org"];
+const deadlineMs = 20_000;
+const succeeded = (delivery: Delivery<unknown>) => ({
+  ...delivery,
+  delivered: true,
+  error: null,
+  retry_after_seconds: null,
+});
 const copyOf = ({ fields }: Issuance, authority = ours) =>
   authority.issue({
     dnsNames,
@@ -143,6 +154,49 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
     await replicas[1].record([precertificate(copyOf(renewal, theirs))]);
     await judgeAtOnce();
     expect((await replicas[0].verdicts()).sort()).toEqual(["info serial", "suspicious none"]);
+    noErrors();
+  });
+
+  test.each<[string, (claimed: Delivery<unknown>[]) => Promise<unknown>]>([
+    ["settling", (claimed) => settleDeliveries(replicas[1].db, claimed.map(succeeded), deadlineMs)],
+    ["giving back", (claimed) => releaseDeliveries(replicas[1].db, claimed, deadlineMs)],
+    ["merging", () => replicas[1].judge()],
+    [
+      "redelivering",
+      () => redeliver(replicas[1].db, { sinceEpochSeconds: null, includeObserved: true, deadlineMs }),
+    ],
+  ])("%s many events waits for the first of them before it locks another: no deadlock", async (_, work) => {
+    const [one] = replicas;
+    // Among many, so that the planner looks each up; those to be changed with the last first.
+    await one.query(`INSERT INTO public.alerts (fingerprint, sans, matched, seen_at, severity)
+                     SELECT '', '[]', '[]', 0, 'info' FROM generate_series(1, 20000)`);
+    const hijacks = Array.from({ length: 50 }, () => theirs.issue({ dnsNames }));
+    await one.record(hijacks.map((hijack) => precertificate(hijack)));
+    await one.judge();
+    const limit = hijacks.length;
+    const claimed = await claimDeliveries(one.db, {
+      severity: "suspicious",
+      limit,
+      leaseSeconds: 40,
+      deadlineMs,
+    });
+    await one.record(hijacks.map((hijack) => final(hijack)));
+    await one.query("UPDATE public.alerts SET next_attempt_at = NULL WHERE severity = 'suspicious'");
+    await one.query("ANALYZE public.alerts");
+
+    let working: Promise<unknown> = Promise.resolve();
+    await one.db.transaction(deadlineMs, async (tx) => {
+      await tx.execute(
+        { text: "SELECT FROM public.alerts WHERE severity = 'suspicious' ORDER BY id LIMIT 1 FOR UPDATE" },
+        deadlineMs,
+      );
+      working = work(claimed.sort((a, b) => b.id - a.id));
+      const waitsForMe = "SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))";
+      while ((await tx.execute({ text: waitsForMe }, deadlineMs)) === 0) await sleep(5);
+      const events = "SELECT FROM public.alerts WHERE severity = 'suspicious' FOR UPDATE SKIP LOCKED";
+      expect(await tx.execute({ text: events }, deadlineMs)).toBe(hijacks.length);
+    });
+    await working;
     noErrors();
   });
 

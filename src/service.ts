@@ -135,6 +135,7 @@ async function wire(
   add(classifier.loop);
   const recorder = new Recorder({
     ...shared,
+    lostSessions: () => database.db.lostSessions,
     onRecorded: (certificates) => classifier.firstLook(certificates),
     onError: onError("recording"),
   });

@@ -26,6 +26,8 @@ export interface RecorderOptions {
   graceSeconds: number;
   /** False in observer mode. */
   deliver: boolean;
+  /** How many database sessions were lost so far: see `SessionPool`. */
+  lostSessions: () => number;
   /** Gets the certificates that were new, after their commit. */
   onRecorded: (certificates: PendingCertificate[]) => void;
   onError: (error: unknown) => void;
@@ -48,8 +50,12 @@ export class Recorder {
   /** By certificate key: the same certificate waits once. Owned by this class; entries leave after their commit. */
   readonly #waiting = new Map<string, Waiting>();
   #waitingBytes = 0;
-  /** Keys of certificates known to be in the database. Entered after the commit, never before. */
+  /**
+   * Keys of certificates known to be in the database. Entered after the commit, never before; emptied when a session is
+   * lost, since the next one may lead to a database without them.
+   */
   readonly #recorded = new LRUCache<string, true>({ max: rememberedCertificates });
+  #lostSessions = 0;
 
   constructor(options: RecorderOptions) {
     this.#options = options;
@@ -59,7 +65,7 @@ export class Recorder {
   /** Takes a matched certificate. Returns at once and never throws. */
   add(update: CertUpdate, match: Match): void {
     const { issuanceId, certificateKey, tbsSha256 } = identify(update);
-    if (this.#recorded.get(certificateKey) !== undefined || this.#waiting.has(certificateKey)) return;
+    if (this.#isRecorded(certificateKey) || this.#waiting.has(certificateKey)) return;
     const seenAt = Math.floor(update.seenEpochSeconds ?? Date.now() / 1000);
     const row: MatchedRow = {
       certificate_key: certificateKey,
@@ -161,7 +167,8 @@ export class Recorder {
   }
 
   async #record(rows: MatchedRow[], queryDeadlineMs: number): Promise<void> {
-    const { db, graceSeconds, deliver } = this.#options;
+    const { db, graceSeconds, deliver, lostSessions } = this.#options;
+    const lostBefore = lostSessions();
     const recorded = await recordCertificates(db, rows, {
       graceSeconds,
       deliver,
@@ -171,11 +178,21 @@ export class Recorder {
     const rowOf = new Map(rows.map((row) => [row.certificate_key, row]));
     for (const row of rows) {
       this.#forget(row.certificate_key);
-      this.#recorded.set(row.certificate_key, true);
+      if (lostSessions() === lostBefore) this.#recorded.set(row.certificate_key, true);
     }
     this.#options.metrics.dedupeCacheSize.set(this.#recorded.size);
     const certificates = recorded.map(({ id, certificateKey }) => toPending(id, rowOf.get(certificateKey)!));
     if (certificates.length > 0) this.#options.onRecorded(certificates);
+  }
+
+  #isRecorded(certificateKey: string): boolean {
+    const lostSessions = this.#options.lostSessions();
+    if (lostSessions !== this.#lostSessions) {
+      this.#lostSessions = lostSessions;
+      this.#recorded.clear();
+      this.#options.metrics.dedupeCacheSize.set(0);
+    }
+    return this.#recorded.get(certificateKey) !== undefined;
   }
 
   #forget(certificateKey: string): void {
@@ -222,7 +239,7 @@ function stripped(row: MatchedRow, reason: string): MatchedRow {
  */
 function approximateBytes(row: MatchedRow): number {
   let bytes = 1_200 + 2 * (row.issuer?.length ?? 0);
-  for (const name of row.sans) bytes += 2 * name.length + 64;
+  for (const names of [row.sans, row.matched]) for (const name of names) bytes += 2 * name.length + 64;
   for (const value of Object.values(row.payload)) bytes += typeof value === "string" ? 2 * value.length : 0;
   return bytes;
 }

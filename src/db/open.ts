@@ -6,15 +6,15 @@ import { checkSchema, SchemaError } from "./check-schema.ts";
 import { parseDsn } from "./dsn.ts";
 import { openEmbedded } from "./embedded.ts";
 import { errorKind, errorMessage } from "./errors.ts";
-import { type Database, openPool } from "./pool.ts";
+import { type Database, openPool, type SessionPool } from "./pool.ts";
 
 /** The database cannot be used. The message says what to do. */
 export class DatabaseUnusableError extends Error {
   override readonly name = "DatabaseUnusableError";
 }
 
-export interface OpenDatabase {
-  db: Database;
+export interface OpenDatabase<Db extends Database = Database> {
+  db: Db;
   /** Where it is, as it may be logged. */
   description: string;
   /** What of the DSN was passed over. */
@@ -33,7 +33,10 @@ const lockPatienceMs = 5_000;
  *
  * @param onFailure called when the embedded database ends by itself.
  */
-export async function openDatabase(config: Config, onFailure: (error: Error) => void): Promise<OpenDatabase> {
+export async function openDatabase(
+  config: Config,
+  onFailure: (error: Error) => void,
+): Promise<OpenDatabase<SessionPool>> {
   if (config.postgresDsn !== null) {
     const dsn = parseDsn(config.postgresDsn);
     const db = openPool(dsn);

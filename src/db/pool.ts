@@ -37,6 +37,15 @@ export interface Database extends Queryable {
   end(): Promise<void>;
 }
 
+/** A database that is reached through sessions of its own. */
+export interface SessionPool extends Database {
+  /**
+   * How many sessions were lost so far. The next one may lead to another server, promoted after an asynchronous failover,
+   * that lacks the last commits.
+   */
+  readonly lostSessions: number;
+}
+
 /** For statements under way when the pool is ended, and for a server to answer a goodbye. */
 const CLOSE_PATIENCE_MS = 2000;
 
@@ -45,7 +54,7 @@ const CLOSE_PATIENCE_MS = 2000;
  * that does not depend on the query.
  * @throws DsnError where the DSN names certificates that cannot be read
  */
-export function openPool(dsn: Dsn, { maxConnections = 4 }: { maxConnections?: number } = {}): Database {
+export function openPool(dsn: Dsn, { maxConnections = 4 }: { maxConnections?: number } = {}): SessionPool {
   return new Pool(createConnector(dsn), maxConnections);
 }
 
@@ -55,7 +64,7 @@ interface Waiter {
 }
 
 /** Owns every session: a session is idle, lent to one caller, or gone. `open` counts those and the ones being made. */
-class Pool implements Database {
+class Pool implements SessionPool {
   readonly #connector: Connector;
   readonly #maxConnections: number;
   readonly #idle: Session[] = [];
@@ -64,12 +73,17 @@ class Pool implements Database {
   readonly #abort = new AbortController();
   readonly #waiters: Waiter[] = [];
   #open = 0;
+  #lostSessions = 0;
   #ended: Promise<void> | undefined;
   #onAllClosed: () => void = () => {};
 
   constructor(connector: Connector, maxConnections: number) {
     this.#connector = connector;
     this.#maxConnections = maxConnections;
+  }
+
+  get lostSessions(): number {
+    return this.#lostSessions;
   }
 
   async query<Row>(sql: Sql, deadlineMs: number): Promise<Row[]> {
@@ -162,7 +176,7 @@ class Pool implements Database {
   async #connect(until: number): Promise<Session> {
     try {
       const session = await this.#connector.connect(until - performance.now(), this.#abort.signal);
-      session.onLost = () => this.#dropIdle(session);
+      session.onLost = () => this.#onLost(session);
       return session;
     } catch (error) {
       this.#freePlace();
@@ -177,8 +191,9 @@ class Pool implements Database {
     else this.#idle.push(session);
   }
 
-  /** A lent session that is lost is accounted for by `#release`. */
-  #dropIdle(session: Session): void {
+  /** The place of a lent one is freed by `#release`. */
+  #onLost(session: Session): void {
+    this.#lostSessions++;
     const index = this.#idle.indexOf(session);
     if (index < 0) return;
     this.#idle.splice(index, 1);

@@ -5,6 +5,7 @@ import { parseDsn } from "../../src/db/dsn.ts";
 import { openPool } from "../../src/db/pool.ts";
 import type { CertUpdate } from "../../src/feed/message.ts";
 import { createMetrics } from "../../src/metrics.ts";
+import type { Match } from "../../src/watchlist/watcher.ts";
 import { final, theirs } from "../support/updates.ts";
 
 // What waits while the database is away. The recorder is not started: nothing is asked of the database.
@@ -19,6 +20,7 @@ function idleRecorder() {
     metrics,
     graceSeconds: 1,
     deliver: true,
+    lostSessions: () => 0,
     onRecorded: () => {},
     onError: () => {},
   });
@@ -56,14 +58,15 @@ test("100,000 certificates wait; what overflows is counted and logged whole", as
 });
 
 const longText = "f".repeat(17_000_000);
-test.each([
+test.each<[string, Partial<CertUpdate>, Partial<Match>?]>([
   ["names", { allDomains: [longText] }],
   ["the issuer", { issuerAggregated: longText }],
   ["the link", { certLink: longText }],
   ["the serial number", { serial: longText }],
-])("no more than 256 MB wait, also where %s takes them", async (_, fields) => {
+  ["the entries of a wildcard", {}, { entries: [longText] }],
+])("no more than 256 MB wait, also where %s takes them", async (_, fields, matched) => {
   const { recorder, droppedTotal } = idleRecorder();
-  for (let i = 0; i < 9; i += 1) recorder.add({ ...numbered(i), ...fields }, match);
+  for (let i = 0; i < 9; i += 1) recorder.add({ ...numbered(i), ...fields }, { ...match, ...matched });
   // Two bytes a character: seven of 34 MB fit.
   expect(recorder.waiting).toBe(7);
   expect(await droppedTotal()).toBe(2);

@@ -66,7 +66,12 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
       );
       pipeline?.wakeDelivery();
     });
-    pipeline = startPipeline({ db: broken, webhookUrl: bed.receiver.url, graceSeconds });
+    pipeline = startPipeline({
+      db: broken,
+      lostSessions: () => db.lostSessions,
+      webhookUrl: bed.receiver.url,
+      graceSeconds,
+    });
     return { pipeline, end: () => db.end() };
   }
 

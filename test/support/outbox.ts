@@ -5,7 +5,7 @@ import { Recorder, type RecorderOptions } from "../../src/alerts/record.ts";
 import { WebhookSender } from "../../src/alerts/webhook.ts";
 import { parseDsn } from "../../src/db/dsn.ts";
 import type { PendingCertificate } from "../../src/db/due-certificates.ts";
-import { type Database, openPool } from "../../src/db/pool.ts";
+import { type Database, openPool, type SessionPool } from "../../src/db/pool.ts";
 import type { CertUpdate } from "../../src/feed/message.ts";
 import type { Loop } from "../../src/loop.ts";
 import { createMetrics } from "../../src/metrics.ts";
@@ -56,6 +56,7 @@ interface DeliverOptions {
  */
 export class Replica {
   db: Database;
+  readonly #pool: SessionPool;
   readonly metrics = createMetrics({ version: "test", feeds: [] });
   readonly lines: LogLine[] = [];
   readonly errors: unknown[] = [];
@@ -65,7 +66,8 @@ export class Replica {
   readonly onError = (error: unknown): void => void this.errors.push(error);
 
   constructor(dsn: string) {
-    this.db = openPool(parseDsn(dsn, {}));
+    this.#pool = openPool(parseDsn(dsn, {}));
+    this.db = this.#pool;
   }
 
   recorder(options: Partial<RecorderOptions> = {}): Recorder {
@@ -73,6 +75,7 @@ export class Replica {
       ...this,
       graceSeconds: 0,
       deliver: true,
+      lostSessions: () => this.#pool.lostSessions,
       onRecorded: (certificates) => void this.recorded.push(...certificates),
       ...options,
     });

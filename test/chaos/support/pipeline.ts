@@ -25,6 +25,7 @@ export interface Pipeline {
 
 export function startPipeline(options: {
   db: Database;
+  lostSessions: () => number;
   webhookUrl: string;
   graceSeconds: number;
   timeoutSeconds?: number;
@@ -47,6 +48,7 @@ export function startPipeline(options: {
   const classifier = new Classifier({ ...shared, precertMatch: "serial", deliverer });
   const recorder = new Recorder({
     ...shared,
+    lostSessions: options.lostSessions,
     onRecorded: (certificates) => classifier.firstLook(certificates),
   });
   const pruner = createPruner({ ...shared, intervalSeconds: 0.5, retentionSeconds: 3600 });

@@ -41,6 +41,9 @@ export function createLogger(level: LogLevel): Logger {
   );
 }
 
+/** For what exists nowhere else once it is logged: error lines that are written whatever `LOG_LEVEL` says. */
+export const lossLog = (log: Logger): Logger => log.child({}, { level: "error" });
+
 /** Beyond U+FFFF as two. */
 function escaped(character: string, backslash: string): string {
   return Array.from({ length: character.length }, (_, i) => {

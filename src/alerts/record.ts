@@ -5,7 +5,7 @@ import type { Database } from "../db/pool.ts";
 import { type CertificateRow, recordCertificates } from "../db/record-certificates.ts";
 import type { CertUpdate } from "../feed/message.ts";
 import { identify } from "../issuance/identity.ts";
-import type { Logger } from "../log.ts";
+import { type Logger, lossLog } from "../log.ts";
 import { Loop, settledWithin } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Match } from "../watchlist/watcher.ts";
@@ -203,7 +203,8 @@ export class Recorder {
 
   #drop(row: MatchedRow, reason: string): void {
     this.#options.metrics.alertsDropped.inc();
-    this.#options.log.error(
+    const log = lossLog(this.#options.log);
+    log.error(
       { dropped: row, reason },
       "a matched certificate could not be recorded: this line has all of it",
     );

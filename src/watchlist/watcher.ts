@@ -3,7 +3,7 @@ import { GapAccounting } from "../feed/gaps.ts";
 import { type CertUpdate, parseMessage } from "../feed/message.ts";
 import { OriginReader } from "../feed/origin.ts";
 import { canSkip } from "../feed/prefilter.ts";
-import { type Logger, RateLimitedLog } from "../log.ts";
+import { type Logger, lossLog, RateLimitedLog } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { WatchList } from "./matcher.ts";
 
@@ -48,10 +48,8 @@ export class Watcher {
     } catch (error) {
       // A mistake in certwatch: the message is lost to it, but its bytes are not, and the feed goes on.
       this.#options.metrics.feedCounts.refused.no_certificate += 1;
-      this.#options.log.error(
-        { err: error, message: message.toString("base64") },
-        "a message could not be processed",
-      );
+      const log = lossLog(this.#options.log);
+      log.error({ err: error, message: message.toString("base64") }, "a message could not be processed");
     }
   }
 

@@ -12,7 +12,7 @@ import { final, theirs } from "../support/updates.ts";
 
 function idleRecorder() {
   const dropped: string[] = [];
-  const log = pino({ level: "error" }, { write: (line) => void dropped.push(line) });
+  const log = pino({ level: "silent" }, { write: (line) => void dropped.push(line) });
   const metrics = createMetrics({ version: "test", feeds: [] });
   const recorder = new Recorder({
     db: openPool(parseDsn("postgres://nowhere.invalid/none", {})),

@@ -256,7 +256,7 @@ function dsnProblem(text: string): string | null {
 function maskValue(name: string, text: string): string {
   if (name === "WEBHOOK_SECRET" || name === "WEBHOOK_AUTHORIZATION") return "***";
   if (name === "POSTGRES_DSN") return maskDsn(text);
-  if (name === "WEBHOOK_URL") return maskUrl(text);
+  if (name === "WEBHOOK_URL") return maskWebhookUrl(text);
   if (name === "CERTSTREAM_URL") {
     const masked = text.split(",").map(maskUrl);
     // A comma in a password leaves two pieces, of which the first may read as host and port.
@@ -278,4 +278,9 @@ export function maskUrl(text: string): string {
   const credentials = masked.username !== "" || masked.password !== "" ? "***@" : "";
   const query = masked.search === "" ? "" : "?***";
   return `${masked.protocol}//${credentials}${masked.host}${masked.pathname}${query}`;
+}
+
+/** As {@link maskUrl}, without the path too: to n8n, Slack and others it is what a secret is, whoever has it may post. */
+export function maskWebhookUrl(text: string): string {
+  return maskUrl(text).replace(/^(\w+:\/\/[^/]+)\/.+$/, "$1/***");
 }

@@ -5,7 +5,7 @@ import { concurrency } from "./alerts/held-events.ts";
 import { createPruner } from "./alerts/prune.ts";
 import { Recorder } from "./alerts/record.ts";
 import { WebhookSender } from "./alerts/webhook.ts";
-import { type Config, maskUrl } from "./config.ts";
+import { type Config, maskUrl, maskWebhookUrl } from "./config.ts";
 import { errorKind, errorMessage } from "./db/errors.ts";
 import { inventoryGaps } from "./db/inventory-gaps.ts";
 import { observeDatabase } from "./db/observe.ts";
@@ -215,7 +215,7 @@ async function wire(
       watch_entries: refresh.current.size,
       feeds: feeds.map(({ name }) => name),
       database: database.description,
-      webhook: config.webhook === null ? null : maskUrl(config.webhook.url),
+      webhook: config.webhook === null ? null : maskWebhookUrl(config.webhook.url),
       api: api.url,
     },
     config.webhook === null

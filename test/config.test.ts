@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ConfigError, maskUrl, readConfig } from "../src/config.ts";
+import { ConfigError, maskUrl, maskWebhookUrl, readConfig } from "../src/config.ts";
 
 const POSTGRES_DSN = "postgres://u:pw@db.example/certwatch";
 const read = (env: NodeJS.ProcessEnv) => readConfig({ POSTGRES_DSN, ...env }, { embedded: false });
@@ -239,5 +239,15 @@ describe("maskUrl", () => {
     ["", "***"],
   ])("%j", (text, masked) => {
     expect(maskUrl(text)).toBe(masked);
+  });
+
+  test.each([
+    ["https://h:1/services/T0/B0", "https://h:1/***"],
+    ["https://u:p@h/a?q=1", "https://***@h/***"],
+    ["https://h/?q=1", "https://h/***"],
+    ["http://h", "http://h/"],
+    ["no URL", "***"],
+  ])("of a webhook, without its path: %j", (text, masked) => {
+    expect(maskWebhookUrl(text)).toBe(masked);
   });
 });

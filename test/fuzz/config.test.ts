@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ConfigError, maskUrl, readConfig } from "../../src/config.ts";
+import { ConfigError, maskUrl, maskWebhookUrl, readConfig } from "../../src/config.ts";
 import { patienceMs, Random, runs, seed } from "./random.ts";
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
@@ -110,9 +110,8 @@ test(
       try {
         const config = readConfig(env, { embedded: random.oneIn(3) });
         accepted += 1;
-        printed = [...config.certstreamUrls, ...(config.webhook === null ? [] : [config.webhook.url])]
-          .map(maskUrl)
-          .join();
+        const webhook = config.webhook === null ? "" : maskWebhookUrl(config.webhook.url);
+        printed = [...config.certstreamUrls.map(maskUrl), webhook].join();
       } catch (error) {
         if (!(error instanceof ConfigError)) throw new Error(repeat, { cause: error });
         printed = error.message;

@@ -58,7 +58,11 @@ export async function openBed(dsn: string): Promise<Bed> {
   const env: NodeJS.ProcessEnv = {
     POSTGRES_DSN: withSecrets(dsn, secrets.dsnPassword),
     CERTSTREAM_URL: withSecrets(simulator.url, secrets.feedPassword, secrets.feedToken),
-    WEBHOOK_URL: withSecrets(receiver.url, secrets.webhookPassword, secrets.webhookToken),
+    WEBHOOK_URL: withSecrets(
+      `${receiver.url}${secrets.webhookPath}`,
+      secrets.webhookPassword,
+      secrets.webhookToken,
+    ),
     WEBHOOK_SECRET: secrets.webhookSecret,
     WEBHOOK_AUTHORIZATION: secrets.authorization,
     API_PORT: "0",

@@ -19,7 +19,7 @@ describe("configuration", () => {
       POSTGRES_DSN: `postgres://postgres:${secrets.dsnPassword}@host:port/db`,
       CERTSTREAM_URL: `http://user:${secrets.feedPassword}@feed.example/?token=${secrets.feedToken}, ws://feed.example`,
       // Without its scheme, this is a URL whose scheme is the user's name.
-      WEBHOOK_URL: `user:${secrets.webhookPassword}@hooks.example/in?token=${secrets.webhookToken}`,
+      WEBHOOK_URL: `user:${secrets.webhookPassword}@hooks.example/${secrets.webhookPath}?token=${secrets.webhookToken}`,
       WEBHOOK_SECRET: `${secrets.webhookSecret}==`,
       WEBHOOK_AUTHORIZATION: `${secrets.authorization}\nX-Injected: 1`,
       WEBHOOK_TIMEOUT_S: "0",
@@ -118,7 +118,7 @@ describe("start", () => {
       watch_entries: 1,
       feeds: [`ws://***@127.0.0.1:${bed.simulator.port}/full-stream?***`],
       database: expect.stringContaining(parseDsn(bed.dsn).database!),
-      webhook: `http://127.0.0.1:${bed.receiver.port}/?***`,
+      webhook: `http://127.0.0.1:${bed.receiver.port}/***`,
       api: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
     });
     expect(program.output.split("\n").filter((text) => text !== "" && !text.startsWith("{"))).toEqual([]);

@@ -45,7 +45,7 @@ describeIfAvailable("secrets are in nothing that is printed or served", NO_POSTG
     await bed.simulator.publish(entryOf({ dnsNames: ["seen.watched.example"] }));
     const [delivery] = [await bed.receiver.waitFor(() => true)];
     expect(delivery.headers.authorization).toBe(secrets.authorization);
-    expect(delivery.path).toBe(`/?token=${secrets.webhookToken}`);
+    expect(delivery.path).toBe(`/${secrets.webhookPath}?token=${secrets.webhookToken}`);
     // Where they are they would be found, in any of these forms.
     expect(leaksIn(`x ${delivery.headers.authorization}`)).not.toEqual([]);
     expect(leaksIn(Buffer.from(`user:${secrets.feedPassword}`).toString("base64"))).not.toEqual([]);
@@ -89,7 +89,11 @@ describeIfAvailable("secrets are in nothing that is printed or served", NO_POSTG
       "URLs of the wrong kind",
       () => ({
         CERTSTREAM_URL: withSecrets("http://feed.example/", secrets.feedPassword, secrets.feedToken),
-        WEBHOOK_URL: withSecrets("ftp://hook.example/", secrets.webhookPassword, secrets.webhookToken),
+        WEBHOOK_URL: withSecrets(
+          `ftp://hook.example/${secrets.webhookPath}`,
+          secrets.webhookPassword,
+          secrets.webhookToken,
+        ),
       }),
       2,
       "WEBHOOK_URL=***",
@@ -98,7 +102,7 @@ describeIfAvailable("secrets are in nothing that is printed or served", NO_POSTG
       "URLs with a fragment, and secrets where they cannot stand",
       () => ({
         CERTSTREAM_URL: `wss://feed.example/#${secrets.feedToken}`,
-        WEBHOOK_URL: `https://user:${secrets.webhookPassword}#@hook.example/`,
+        WEBHOOK_URL: `https://user:${secrets.webhookPassword}#@hook.example/${secrets.webhookPath}`,
         WEBHOOK_SECRET: `${secrets.webhookSecret}é`,
         WEBHOOK_AUTHORIZATION: `${secrets.authorization}\nX: y`,
         API_PORT: "x",
@@ -142,7 +146,11 @@ describeIfAvailable("secrets are in nothing that is printed or served", NO_POSTG
       CERTSTREAM_URL: [bed.env.CERTSTREAM_URL, `ws://127.0.0.1:${port}`, `ws://${noName}`, "ws://localhost:1"]
         .map((url, i) => (i === 0 ? url : withSecrets(`${url}/`, secrets.feedPassword, secrets.feedToken)))
         .join(),
-      WEBHOOK_URL: withSecrets(`http://127.0.0.1:${port}/`, secrets.webhookPassword, secrets.webhookToken),
+      WEBHOOK_URL: withSecrets(
+        `http://127.0.0.1:${port}/${secrets.webhookPath}`,
+        secrets.webhookPassword,
+        secrets.webhookToken,
+      ),
       WEBHOOK_MAX_ATTEMPTS: "1",
     });
     await program.waitForLog("connected to the feed");

@@ -14,6 +14,7 @@ export const secrets = {
   feedPassword: "feed-pass-3f9a",
   feedToken: "feed-token-3f9a",
   webhookPassword: "hook-pass-3f9a",
+  webhookPath: "hook-path-3f9a",
   webhookToken: "hook-token-3f9a",
   webhookSecret: "whsec_c2VjcmV0LW9mLXRoZS13ZWJob29rLXRlc3RzLTEyMw==",
   authorization: "Bearer authorization-3f9a",

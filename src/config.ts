@@ -9,7 +9,7 @@ export interface Config {
   embedded: boolean;
   /** Where the embedded database lives. */
   dataDir: string;
-  certstreamUrls: string[];
+  feeds: FeedConfig[];
   apiHost: string;
   /** 0 lets the system choose a free port. */
   apiPort: number;
@@ -24,6 +24,12 @@ export interface Config {
   feedIdleTimeoutSeconds: number;
   feedMaxMessageBytes: number;
   logLevel: LogLevel;
+}
+
+export interface FeedConfig {
+  url: string;
+  /** In logs and metrics: the URL without secrets, and a number where two would be the same. */
+  name: string;
 }
 
 export interface WebhookConfig {
@@ -212,7 +218,7 @@ function toConfig(values: Environment, embedded: boolean): Config {
     postgresDsn: values.POSTGRES_DSN ?? null,
     embedded,
     dataDir: values.DATA_DIR,
-    certstreamUrls: values.CERTSTREAM_URL,
+    feeds: toFeedConfigs(values.CERTSTREAM_URL),
     apiHost: values.API_HOST,
     apiPort: values.API_PORT,
     webhook: values.WEBHOOK_URL === undefined ? null : toWebhookConfig(values.WEBHOOK_URL, values),
@@ -225,6 +231,14 @@ function toConfig(values: Environment, embedded: boolean): Config {
     feedMaxMessageBytes: values.FEED_MAX_MESSAGE_BYTES,
     logLevel: values.LOG_LEVEL,
   };
+}
+
+function toFeedConfigs(urls: string[]): FeedConfig[] {
+  const masked = urls.map(maskUrl);
+  return urls.map((url, i) => {
+    const before = masked.slice(0, i).filter((name) => name === masked[i]).length;
+    return { url, name: before === 0 ? masked[i]! : `${masked[i]} (${before + 1})` };
+  });
 }
 
 /** Credentials in the URL become the `Authorization` header, unless one is given. */

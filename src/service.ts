@@ -5,7 +5,7 @@ import { concurrency } from "./alerts/held-events.ts";
 import { createPruner } from "./alerts/prune.ts";
 import { Recorder } from "./alerts/record.ts";
 import { WebhookSender } from "./alerts/webhook.ts";
-import { type Config, maskUrl, maskWebhookUrl } from "./config.ts";
+import { type Config, maskWebhookUrl } from "./config.ts";
 import { errorKind, errorMessage } from "./db/errors.ts";
 import { inventoryGaps } from "./db/inventory-gaps.ts";
 import { observeDatabase } from "./db/observe.ts";
@@ -85,7 +85,7 @@ async function wire(
 ): Promise<Service> {
   const stop = new AbortController();
   let failure: Error | null = null;
-  const metrics = createMetrics({ version, feeds: config.certstreamUrls.map(maskUrl) });
+  const metrics = createMetrics({ version, feeds: config.feeds.map(({ name }) => name) });
   const database = await openDatabase(config, (error) => {
     failure = error;
     stop.abort();
@@ -164,11 +164,12 @@ async function wire(
   });
   add(createGapReporter({ ...shared, gaps: watcher.gaps }));
   const isConnected = () => feeds.some((feed) => feed.state === "open");
-  const feeds = config.certstreamUrls.map(
-    (url) =>
+  const feeds = config.feeds.map(
+    ({ url, name }) =>
       new FeedClient({
         ...shared,
         url,
+        name,
         userAgent: `certwatch/${version}`,
         maxMessageBytes: config.feedMaxMessageBytes,
         idleTimeoutSeconds: config.feedIdleTimeoutSeconds,
@@ -213,7 +214,7 @@ async function wire(
     {
       version,
       watch_entries: refresh.current.size,
-      feeds: feeds.map(({ name }) => name),
+      feeds: config.feeds.map(({ name }) => name),
       database: database.description,
       webhook: config.webhook === null ? null : maskWebhookUrl(config.webhook.url),
       api: api.url,

@@ -27,7 +27,7 @@ describe("readConfig", () => {
       postgresDsn: POSTGRES_DSN,
       embedded: false,
       dataDir: "./certwatch-data",
-      certstreamUrls: ["ws://localhost:8080/full-stream"],
+      feeds: [{ url: "ws://localhost:8080/full-stream", name: "ws://localhost:8080/full-stream" }],
       apiHost: "127.0.0.1",
       apiPort: 8765,
       webhook: null,
@@ -115,13 +115,23 @@ describe("readConfig", () => {
   });
 
   test("CERTSTREAM_URL is a list without duplicates; each bad one is told", () => {
-    expect(read({ CERTSTREAM_URL: "ws://a/x , wss://b ,,ws://a/x" }).certstreamUrls).toEqual([
-      "ws://a/x",
-      "wss://b",
+    expect(read({ CERTSTREAM_URL: "ws://a/x , wss://b ,,ws://a/x" }).feeds).toEqual([
+      { url: "ws://a/x", name: "ws://a/x" },
+      { url: "wss://b", name: "wss://b/" },
     ]);
     for (const bad of [",", "http://a", "a", "ws://a/#x", "ws://u:%zz@a", "ws://u:%ff@a"])
       expect(problems({ CERTSTREAM_URL: bad }), bad).toEqual([expect.stringMatching(/^CERTSTREAM_URL=/)]);
     expect(problems({ CERTSTREAM_URL: "http://a,ws://b,c" })).toHaveLength(2);
+  });
+
+  test("feeds whose URLs differ in what is not told have names of their own", () => {
+    const { feeds } = read({ CERTSTREAM_URL: "ws://a/?key=1,ws://a/?key=2,ws://b/,ws://a/?key=3" });
+    expect(feeds.map(({ name }) => name)).toEqual([
+      "ws://a/?***",
+      "ws://a/?*** (2)",
+      "ws://b/",
+      "ws://a/?*** (3)",
+    ]);
   });
 
   test("credentials of WEBHOOK_URL become the Authorization header, unless there is one", () => {

@@ -1,6 +1,5 @@
 import type { TcpNetConnectOpts } from "node:net";
 import WebSocket from "ws";
-import { maskUrl } from "../config.ts";
 import { type Logger, RateLimitedLog } from "../log.ts";
 import { interruptibleSleep } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
@@ -19,6 +18,8 @@ const closeTimeoutMs = 500;
 
 export interface FeedClientOptions {
   url: string;
+  /** Of the feed, in logs and metrics. */
+  name: string;
   userAgent: string;
   maxMessageBytes: number;
   /** 0: never. */
@@ -50,8 +51,6 @@ interface Ending {
  * silent.
  */
 export class FeedClient {
-  /** The URL as it may be logged. */
-  readonly name: string;
   readonly #options: FeedClientOptions;
   readonly #stop = new AbortController();
   readonly #quietLog = new RateLimitedLog();
@@ -64,7 +63,6 @@ export class FeedClient {
 
   constructor(options: FeedClientOptions) {
     this.#options = options;
-    this.name = maskUrl(options.url);
   }
 
   get state(): State {
@@ -91,7 +89,7 @@ export class FeedClient {
       if (this.#stop.signal.aborted) return;
       if (ending.servedMs >= goodServiceMs) backoffMs = firstBackoffMs;
       const delayMs = Math.max(backoffMs * (0.5 + Math.random() / 2), ending.retryAfterMs);
-      this.#options.metrics.feedReconnects.inc({ feed: this.name });
+      this.#options.metrics.feedReconnects.inc({ feed: this.#options.name });
       this.#logEnding(ending, delayMs);
       this.#enter("waiting");
       await interruptibleSleep(delayMs, this.#stop.signal);
@@ -134,7 +132,7 @@ export class FeedClient {
       clearTimeout(handshakeTimer);
       openedMs = performance.now();
       this.#enter("open");
-      log.info({ feed: this.name }, "connected to the feed");
+      log.info({ feed: this.#options.name }, "connected to the feed");
       frames.open();
     });
     // Those that the frame reader leaves to `ws`: fragmented or very long.
@@ -214,7 +212,7 @@ export class FeedClient {
   }
 
   #logEnding({ reason, servedMs }: Ending, delayMs: number): void {
-    const fields = { feed: this.name, reason, retry_in_s: Math.round(delayMs / 100) / 10 };
+    const fields = { feed: this.#options.name, reason, retry_in_s: Math.round(delayMs / 100) / 10 };
     if (servedMs > 0) {
       this.#options.log.warn(fields, "lost the feed");
       return;
@@ -230,7 +228,7 @@ export class FeedClient {
   #enter(state: State): void {
     if (this.#state === state) return;
     this.#state = state;
-    this.#options.metrics.feedConnected.set({ feed: this.name }, state === "open" ? 1 : 0);
+    this.#options.metrics.feedConnected.set({ feed: this.#options.name }, state === "open" ? 1 : 0);
     this.#options.onStateChange();
   }
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ConfigError, maskUrl, maskWebhookUrl, readConfig } from "../../src/config.ts";
+import { ConfigError, maskWebhookUrl, readConfig } from "../../src/config.ts";
 import { patienceMs, Random, runs, seed } from "./random.ts";
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
@@ -111,7 +111,7 @@ test(
         const config = readConfig(env, { embedded: random.oneIn(3) });
         accepted += 1;
         const webhook = config.webhook === null ? "" : maskWebhookUrl(config.webhook.url);
-        printed = [...config.certstreamUrls.map(maskUrl), webhook].join();
+        printed = [...config.feeds.map(({ name }) => name), webhook].join();
       } catch (error) {
         if (!(error instanceof ConfigError)) throw new Error(repeat, { cause: error });
         printed = error.message;

@@ -1,8 +1,9 @@
 import type { QueryResult } from "pg";
 import { settledWithin } from "../loop.ts";
-import { type Connector, createConnector, explainError, type Session } from "./connect.ts";
+import { type Connector, createConnector } from "./connect.ts";
 import type { Dsn } from "./dsn.ts";
 import { ConnectionError, DeadlineError, sqlState } from "./errors.ts";
+import { explainError, type Session } from "./session.ts";
 
 /**
  * One statement. `name` is what messages call it. Nothing is prepared under a name on the server, so that

@@ -1,0 +1,135 @@
+import { Socket } from "node:net";
+import type { ConnectionOptions } from "node:tls";
+import pg from "pg";
+import { requestCancel } from "./cancel.ts";
+import type { Dsn, HostPort } from "./dsn.ts";
+import { ConnectionError, DeadlineError, errorMessage, sqlState } from "./errors.ts";
+
+/** A connected, checked session. */
+export interface Session {
+  readonly client: pg.Client;
+  /** False from the moment the connection is lost or destroyed. */
+  alive: boolean;
+  /** Called once, when `alive` turns false. */
+  onLost: () => void;
+  /** Immediate; needs nothing from the server. */
+  destroy(): void;
+  /** `destroy`, while a statement runs: the server is asked to end that, too. Resolves when it was asked. */
+  abandon(): Promise<void>;
+}
+
+/** `false`: plain; otherwise what `tls.connect` gets. */
+export type Tls = false | ConnectionOptions;
+
+/** How long a session may take to be made, and what gives it up. */
+export interface Limits {
+  limitMs: number;
+  signal: AbortSignal;
+}
+
+/**
+ * Opens a session on one host, and checks that the host is what the DSN's `target_session_attrs` asks for.
+ * @throws DeadlineError, ConnectionError, or what the server said (`DatabaseError`)
+ */
+export async function openSession(
+  dsn: Dsn,
+  host: HostPort,
+  tls: Tls,
+  { limitMs, signal }: Limits,
+): Promise<Session> {
+  const socket = new Socket();
+  const client = new pg.Client({
+    host: host.host,
+    port: host.port,
+    user: dsn.user,
+    password: dsn.password,
+    database: dsn.database,
+    options: dsn.options,
+    application_name: dsn.applicationName ?? "certwatch",
+    ssl: tls,
+    stream: () => socket,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+    types: { getTypeParser },
+  });
+  const lost = () => {
+    if (!session.alive) return;
+    session.alive = false;
+    session.onLost();
+  };
+  const destroy = () => {
+    socket.destroy();
+    lost();
+  };
+  const abandon = () => {
+    const { processID: processId, secretKey } = client as unknown as { processID: number; secretKey: number };
+    const asked = session.alive ? requestCancel(host, tls, { processId, secretKey }) : Promise.resolve();
+    destroy();
+    return asked;
+  };
+  const session: Session = { client, alive: true, onLost: () => {}, destroy, abandon };
+  // The promise of a running query carries the same error: here it only marks the session.
+  client.on("error", lost);
+  client.on("end", lost);
+  let timer: NodeJS.Timeout | undefined;
+  let onAbort: () => void = () => {};
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new DeadlineError(`no session within ${Math.round(limitMs)} ms`)),
+      limitMs,
+    );
+    onAbort = () => reject(new ConnectionError("given up: the connections are being closed"));
+    signal.addEventListener("abort", onAbort);
+  });
+  try {
+    signal.throwIfAborted();
+    await Promise.race([establish(client, dsn), deadline]);
+    return session;
+  } catch (error) {
+    destroy();
+    throw explainError(error);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+async function establish(client: pg.Client, dsn: Dsn): Promise<void> {
+  await client.connect();
+  if (dsn.targetSessionAttrs === "any") return;
+  const { rows } = await client.query<{ standby: boolean; read_only: boolean }>(
+    "SELECT pg_catalog.pg_is_in_recovery() AS standby," +
+      " pg_catalog.current_setting('transaction_read_only')::boolean AS read_only",
+  );
+  const standby = rows[0]?.standby ?? true;
+  if (standby) throw new ConnectionError(`is a standby (target_session_attrs=${dsn.targetSessionAttrs})`);
+  if (dsn.targetSessionAttrs === "read-write" && rows[0]?.read_only) {
+    throw new ConnectionError("is read-only (target_session_attrs=read-write)");
+  }
+}
+
+/** `pg` reports some failures as bare Errors; the kind of an error is told by class, SQLSTATE or code. */
+export function explainError(error: unknown): unknown {
+  if (sqlState(error) !== undefined || error instanceof DeadlineError || error instanceof ConnectionError)
+    return error;
+  const { code, message } = error as { code?: unknown; message: string };
+  if (/password must be a string/.test(message)) {
+    return Object.assign(new ConnectionError("the server asks for a password and none is configured"), {
+      code: "NO_PASSWORD",
+    });
+  }
+  if (typeof code === "string") return error;
+  return new ConnectionError(message || errorMessage(error), { cause: error });
+}
+
+const INT8 = 20;
+const INT8_ARRAY = 1016;
+
+/** int8 as a number: ids and epoch seconds are far below 2^53. For these sessions only, not for all of `pg`. */
+const getTypeParser = ((oid: number, format?: "text" | "binary") => {
+  if (oid === INT8) return Number;
+  const parse = pg.types.getTypeParser(oid, format as "text");
+  if (oid === INT8_ARRAY)
+    return (text: string) => (parse(text) as (string | null)[]).map((v) => (v === null ? v : Number(v)));
+  return parse;
+}) as typeof pg.types.getTypeParser;

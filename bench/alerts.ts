@@ -1,5 +1,5 @@
 import { stopAll } from "./support/children.ts";
-import { fillInventory, insertLatencies, openDatabase } from "./support/database.ts";
+import { fillInventory, insertLatencies, withDatabase } from "./support/database.ts";
 import { startDeliveries } from "./support/deliveries.ts";
 import { progress, type Reporter, runIfMain } from "./support/report.ts";
 import { median, spread } from "./support/statistics.ts";
@@ -9,8 +9,7 @@ const repetitions = Number(process.env.REPETITIONS ?? 3);
 
 /** Known certificates, each a match: from the first message until all are recorded, judged, delivered and marked. */
 export async function alertsBenchmark(report: Reporter): Promise<void> {
-  const database = await openDatabase();
-  try {
+  await withDatabase(async (database) => {
     const rates: number[] = [];
     const costs: number[] = [];
     const inserts = await insertLatencies(database);
@@ -35,10 +34,7 @@ export async function alertsBenchmark(report: Reporter): Promise<void> {
       bar: { atLeast: 3_000 },
       detail: `${spread(rates, 0)}; CPU of certwatch ${spread(costs, 0)} us each; a bare committed INSERT ${spread(inserts, 2)} ms`,
     });
-  } finally {
-    await stopAll();
-    await database.close();
-  }
+  });
 }
 
 await runIfMain(import.meta.url, alertsBenchmark);

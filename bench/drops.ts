@@ -6,8 +6,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createAuthority } from "../src/demo/certificates.ts";
 import { type Submission, startTestLog } from "../test/interop/test-logs.ts";
 import { freePort } from "../test/support/postgres.ts";
-import { projectFolder, startBareConsumer, startService, stopAll } from "./support/children.ts";
-import { fillWatchList, openDatabase } from "./support/database.ts";
+import { projectFolder, startBareConsumer, startService } from "./support/children.ts";
+import { type BenchDatabase, fillWatchList, withDatabase } from "./support/database.ts";
 import { progress, type Reporter, runIfMain } from "./support/report.ts";
 
 const bursts = 3;
@@ -31,7 +31,10 @@ export async function drops(report: Reporter): Promise<void> {
     progress("drops: left out, for there is no certstream-server-go; `npm run test:interop` builds it");
     return;
   }
-  const database = await openDatabase({ fsync: false });
+  await withDatabase((database) => dropsOf(binary, database, report), { fsync: false });
+}
+
+async function dropsOf(binary: string, database: BenchDatabase, report: Reporter): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "certwatch-drops-"));
   const log = await startTestLog("rfc6962");
   const port = await freePort();
@@ -108,11 +111,9 @@ export async function drops(report: Reporter): Promise<void> {
       break;
     }
   } finally {
-    await stopAll();
     server.kill("SIGKILL");
     await log.close();
     rmSync(folder, { recursive: true, force: true });
-    await database.close();
   }
 }
 

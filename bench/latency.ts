@@ -1,5 +1,5 @@
 import { startReceiver, startSender, startService, stopAll } from "./support/children.ts";
-import { fillInventory, insertLatencies, openDatabase } from "./support/database.ts";
+import { type BenchDatabase, fillInventory, insertLatencies, withDatabase } from "./support/database.ts";
 import { type Reporter, runIfMain } from "./support/report.ts";
 import { median, quantile, spread } from "./support/statistics.ts";
 
@@ -10,8 +10,7 @@ const graceSeconds = 2;
 
 /** From the moment that a message is written to the socket to the arrival of its POST, at 200 matches a second. */
 export async function latency(report: Reporter): Promise<void> {
-  const database = await openDatabase();
-  try {
+  await withDatabase(async (database) => {
     const known = await run(database, seconds, true);
     const inserts = await insertLatencies(database);
     const insertMs = median(inserts);
@@ -37,17 +36,10 @@ export async function latency(report: Reporter): Promise<void> {
       bar: { atMost: 100 },
       detail: `p50 ${quantile(unknown, 0.5).toFixed(1)} ms, of ${unknown.length}, grace ${graceSeconds} s`,
     });
-  } finally {
-    await stopAll();
-    await database.close();
-  }
+  });
 }
 
-async function run(
-  database: Awaited<ReturnType<typeof openDatabase>>,
-  runSeconds: number,
-  isKnown: boolean,
-): Promise<number[]> {
+async function run(database: BenchDatabase, runSeconds: number, isKnown: boolean): Promise<number[]> {
   const count = runSeconds * messagesPerSecond;
   await fillInventory(database, isKnown ? count : 0);
   const sender = await startSender({ count, matchEvery, messageBytes: 5_000 });

@@ -3,8 +3,8 @@ import { parseDsn } from "../src/db/dsn.ts";
 import { openPool } from "../src/db/pool.ts";
 import { readWatchListRows } from "../src/db/read-watch-list.ts";
 import { buildWatchList } from "../src/watchlist/matcher.ts";
-import { startSender, startService, stopAll } from "./support/children.ts";
-import { type BenchDatabase, fillWatchList, openDatabase } from "./support/database.ts";
+import { startSender, startService } from "./support/children.ts";
+import { type BenchDatabase, fillWatchList, withDatabase } from "./support/database.ts";
 import { progress, type Reporter, runIfMain } from "./support/report.ts";
 import { quantile, spread } from "./support/statistics.ts";
 
@@ -16,15 +16,14 @@ const refreshesWanted = 3;
 
 /** A refresh of a million entries, in this process for its slices, and in the service for what it costs the feed. */
 export async function refresh(report: Reporter): Promise<void> {
-  const database = await openDatabase({ fsync: false });
-  try {
-    await fillWatchList(database, entries);
-    await slices(report, database);
-    await throughput(report, database);
-  } finally {
-    await stopAll();
-    await database.close();
-  }
+  await withDatabase(
+    async (database) => {
+      await fillWatchList(database, entries);
+      await slices(report, database);
+      await throughput(report, database);
+    },
+    { fsync: false },
+  );
 }
 
 /** CPU time of the main thread so far, ms. */

@@ -1,6 +1,6 @@
-import { startSender, startService, stopAll } from "./support/children.ts";
+import { startSender, startService } from "./support/children.ts";
 import { cpuMicroseconds } from "./support/cpu.ts";
-import { fillWatchList, openDatabase } from "./support/database.ts";
+import { fillWatchList, withDatabase } from "./support/database.ts";
 import { progress, type Reporter, runIfMain } from "./support/report.ts";
 import { median, spread } from "./support/statistics.ts";
 
@@ -8,8 +8,7 @@ const starts = 9;
 
 /** From the start of the process to the line that says that the feed is connected. */
 export async function start(report: Reporter): Promise<void> {
-  const database = await openDatabase();
-  try {
+  await withDatabase(async (database) => {
     await fillWatchList(database, 10_000);
     const sender = await startSender({ count: 16 });
     const times: number[] = [];
@@ -28,10 +27,7 @@ export async function start(report: Reporter): Promise<void> {
       bar: { atMost: 1 },
       detail: `${spread(times)}; ${spread(cpu)} s of it CPU time of the process`,
     });
-  } finally {
-    await stopAll();
-    await database.close();
-  }
+  });
 }
 
 await runIfMain(import.meta.url, start);

@@ -21,7 +21,7 @@ export interface BenchDatabase {
  *
  * @throws where PostgreSQL's programs are missing.
  */
-export async function openDatabase({ fsync = true } = {}): Promise<BenchDatabase> {
+async function openDatabase({ fsync = true } = {}): Promise<BenchDatabase> {
   if (NO_POSTGRES !== undefined) throw new Error(`the benchmarks need PostgreSQL: there is ${NO_POSTGRES}`);
   const cluster: Cluster = await startCluster({ conf: [`fsync = ${fsync ? "on" : "off"}`] });
   const dsn = await cluster.createDatabase({ schema: false });
@@ -49,7 +49,7 @@ export async function serverVersion(database: BenchDatabase): Promise<string> {
 /** Opens a database for `work`; after it, whatever became of it, all children are stopped and the database is gone. */
 export async function withDatabase<T>(
   work: (database: BenchDatabase) => Promise<T>,
-  options?: Parameters<typeof openDatabase>[0],
+  options?: { fsync?: boolean },
 ): Promise<T> {
   const database = await openDatabase(options);
   try {

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createAuthority } from "../src/demo/certificates.ts";
 import { type Submission, startTestLog } from "../test/interop/test-logs.ts";
 import { freePort } from "../test/support/postgres.ts";
-import { projectFolder, startBareConsumer, startService } from "./support/children.ts";
+import { projectFolder, startBareConsumer, startService, stopAll } from "./support/children.ts";
 import { type BenchDatabase, fillWatchList, withDatabase } from "./support/database.ts";
 import { progress, type Reporter, runIfMain } from "./support/report.ts";
 
@@ -111,6 +111,7 @@ async function dropsOf(binary: string, database: BenchDatabase, report: Reporter
       break;
     }
   } finally {
+    await stopAll(); // before the server: they would complain
     server.kill("SIGKILL");
     await log.close();
     rmSync(folder, { recursive: true, force: true });

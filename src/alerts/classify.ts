@@ -15,6 +15,8 @@ const batchSize = 500;
 const maxFirstLooks = 10_000;
 /** How often to look for what another replica recorded and did not live to judge. */
 const pollMs = 5_000;
+/** When to look again for what somebody else had locked: another replica for milliseconds, a person for longer. */
+const lockedMs = 200;
 const deadlineMs = 15_000;
 /** Lost against another replica: unique violation, deadlock. */
 const conflicts = ["23505", "40P01"];
@@ -72,28 +74,27 @@ export class Classifier {
     // Read before the question, so that a certificate recorded meanwhile can only bring the next look forward.
     this.#nextDueMs = performance.now() + pollMs;
     const due = await dueCertificates(db, batchSize, deadlineMs);
-    // What the database refuses stays due: no looking at once again.
-    if (!(await this.#judge(due, { onlyKnown: false }))) return;
+    const patienceMs = await this.#judge(due, { onlyKnown: false });
     const nextMs = due.length === batchSize ? 0 : await millisecondsToNextDue(db, deadlineMs);
-    this.#nextDueMs = Math.min(this.#nextDueMs, performance.now() + nextMs);
+    this.#nextDueMs = Math.min(this.#nextDueMs, performance.now() + Math.max(nextMs, patienceMs));
   }
 
   /**
    * Judges in rounds: one statement never has two certificates of the same issuance or inventory row. After a refusal
    * one by one, so that no certificate is held up by another.
    *
-   * @returns false where one was refused for good: it stays pending.
+   * @returns how long to leave alone what stays pending and due, ms: what the database refuses, or somebody has locked.
    */
-  async #judge(certificates: PendingCertificate[], options: { onlyKnown: boolean }): Promise<boolean> {
+  async #judge(certificates: PendingCertificate[], options: { onlyKnown: boolean }): Promise<number> {
     const { onError } = this.#options;
     let rest = certificates;
     let isOneByOne = false;
     let conflictsLeft = maxConflicts;
-    let isComplete = true;
+    let patienceMs = 0;
     while (rest.length > 0) {
       const { verdicts, later } = await this.#lookUp(isOneByOne ? rest.slice(0, 1) : rest, options);
       try {
-        if (verdicts.length > 0) await this.#decide(verdicts);
+        if (!(await this.#decide(verdicts))) patienceMs = Math.max(patienceMs, lockedMs);
         rest = isOneByOne ? rest.slice(1) : later;
       } catch (error) {
         if (conflicts.includes(sqlState(error) ?? "")) {
@@ -104,13 +105,13 @@ export class Classifier {
           throw error;
         } else if (isOneByOne) {
           onError(error);
-          isComplete = false;
+          patienceMs = pollMs;
           rest = rest.slice(1);
         }
         isOneByOne = true;
       }
     }
-    return isComplete;
+    return patienceMs;
   }
 
   async #lookUp(
@@ -135,8 +136,13 @@ export class Classifier {
     return { verdicts, later };
   }
 
-  /** Commits the verdicts. What becomes an event goes on to its delivery without a statement in between. */
-  async #decide(verdicts: Verdict[]): Promise<void> {
+  /**
+   * Commits the verdicts. What becomes an event goes on to its delivery without a statement in between.
+   *
+   * @returns false where one was passed over: somebody else has it.
+   */
+  async #decide(verdicts: Verdict[]): Promise<boolean> {
+    if (verdicts.length === 0) return true;
     const { db, deliverer } = this.#options;
     const claims = verdicts.map((verdict) => ({
       ...verdict,
@@ -158,6 +164,8 @@ export class Classifier {
     }
     if (judged.some(({ isEvent, delivery }) => isEvent && delivery === null)) deliverer?.wake();
     this.#report(judged);
+    const judgedIds = new Set(judged.map(({ id }) => id));
+    return verdicts.every(({ id }) => judgedIds.has(id));
   }
 
   #report(judged: Judged[]): void {

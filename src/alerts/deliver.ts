@@ -15,6 +15,10 @@ const pollMs = 5_000;
 const deadlineMs = 10_000;
 /** Something due that cannot be claimed is being claimed by another replica: no spinning meanwhile. */
 const minWaitMs = 20;
+/** When to try again to write down the outcome of an event that somebody else has locked. */
+const lockedMs = 200;
+/** How long a stop tries that. */
+const settlePatienceMs = 1_500;
 /** The lease outlasts an attempt by this, for the event to wait for its turn and the outcome to be committed. */
 const leaseMarginSeconds = 30;
 
@@ -97,7 +101,10 @@ export class Deliverer {
     await this.#options.sender.close();
     await new Promise(setImmediate); // for those that had their answer already
     try {
-      await this.#settle();
+      const settleEndMs = performance.now() + settlePatienceMs;
+      while ((await this.#settle()) !== Number.POSITIVE_INFINITY && performance.now() < settleEndMs) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
       // Aborted attempts have no known outcome and do not count: the events are due again at once.
       const unfinished = this.#held.removeUnfinished();
       if (unfinished.length > 0) await releaseDeliveries(this.#options.db, claimsOf(unfinished), deadlineMs);
@@ -176,24 +183,24 @@ export class Deliverer {
   async #settle(): Promise<number> {
     const { db } = this.#options;
     const ended = this.#held.ended();
-    if (ended.length > 0) {
-      await settleDeliveries(
-        db,
-        ended.map(({ outcome }) => outcome!),
-        deadlineMs,
-      );
-      this.#held.remove(ended);
-      for (const { delivery, outcome } of ended) this.#report(delivery, outcome!);
-    }
     const overdue = this.#held.overdue();
+    if (ended.length + overdue.length === 0) return Number.POSITIVE_INFINITY;
+    let locked = 0;
+    if (ended.length > 0) {
+      const outcomes = ended.map(({ outcome }) => outcome!);
+      const lockedIds = new Set(await settleDeliveries(db, outcomes, deadlineMs));
+      const settled = ended.filter(({ delivery }) => !lockedIds.has(delivery.id));
+      this.#held.remove(settled);
+      for (const { delivery, outcome } of settled) this.#report(delivery, outcome!);
+      locked = lockedIds.size;
+    }
     if (overdue.length > 0) {
       await releaseDeliveries(db, claimsOf(overdue), deadlineMs);
       this.#held.remove(overdue);
       for (const { delivery } of overdue) this.#expect(delivery.severity, 0);
     }
-    if (ended.length + overdue.length === 0) return Number.POSITIVE_INFINITY;
     this.claiming.wake();
-    return 0;
+    return locked > 0 ? lockedMs : 0;
   }
 
   #report(delivery: Delivery<RecordedPayload>, outcome: Outcome): void {

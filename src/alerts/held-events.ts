@@ -76,7 +76,8 @@ export class HeldEvents {
 
   add(delivery: Delivery<RecordedPayload>, claimedMs: number): void {
     // Its lease ended before its success could be written down; that counts whoever holds it.
-    if (this.#held.get(delivery.id)?.outcome?.delivered) return;
+    const before = this.#held.get(delivery.id);
+    if (before?.outcome?.delivered && before.delivery.issuanceId === delivery.issuanceId) return;
     const event = { delivery, claimedMs, outcome: null };
     this.#held.set(delivery.id, event);
     this.#waiting[delivery.severity].push(event);

@@ -4,16 +4,16 @@ import type { SendResult } from "./webhook.ts";
 
 /** What an attempt makes of its event: delivered, due again after a wait, or given up. */
 export function outcomeOf(
-  { id, lease, attempts }: Pick<Delivery<unknown>, "id" | "lease" | "attempts">,
+  { id, issuanceId, lease, attempts }: Pick<Delivery<unknown>, "id" | "issuanceId" | "lease" | "attempts">,
   result: SendResult,
   maxAttempts: number,
 ): Outcome {
-  if (result.ok) return { id, lease, delivered: true, error: null, retry_after_seconds: null };
+  const claim = { id, issuance_id: issuanceId, lease };
+  if (result.ok) return { ...claim, delivered: true, error: null, retry_after_seconds: null };
   const failedAttempts = attempts + 1;
   const retryAfterSeconds = Math.max(backoffSeconds(failedAttempts), result.retryAfterSeconds);
   return {
-    id,
-    lease,
+    ...claim,
     delivered: false,
     error: result.error,
     retry_after_seconds: failedAttempts >= maxAttempts ? null : retryAfterSeconds,

@@ -14,6 +14,7 @@ export function verdictOf(
   const reason = isKnown ? knownReasons[basis](certificate) : unknownReason(certificate, match, precertMatch);
   return {
     id: certificate.id,
+    issuance_id: certificate.issuanceId,
     severity: isKnown ? "info" : "suspicious",
     match_basis: basis,
     inventory_row: inventoryRow,

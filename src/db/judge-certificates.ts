@@ -1,10 +1,11 @@
 import type { Delivery } from "./claim-deliveries.ts";
 import { toJson } from "./json.ts";
-import { lockAlerts } from "./lock-alerts.ts";
 import type { Database } from "./pool.ts";
 
 export interface Verdict {
   id: number;
+  /** After a failover that lost commits the same id may be another certificate's. */
+  issuance_id: string;
   severity: "info" | "suspicious";
   match_basis: string;
   /** The inventory row (`fingerprint_sha1`) that it was recognised by; it excuses no other issuance by serial number. */
@@ -44,12 +45,14 @@ type Row<Payload> = Omit<JudgedCertificate<Payload>, "delivery"> &
  * is recognised for certain whose inventory row has excused another issuance by its serial number, that one gets a
  * `suspicious` event: it was a copy that came before its original.
  *
- * The verdicts of one call are of distinct issuances. Rows that somebody else judged meanwhile are passed over, so it
- * is safe to run twice. Where another replica judges the same issuance, or one that the same inventory row excuses, at
- * the same moment, it fails with SQLSTATE 23505 (unique `alerts_event`, `alerts_excused_by`): look the certificates up
- * and run it again, it then sees the other's event. A crash before the commit leaves the rows
- * pending, due for any replica; after it, the events are due for delivery: those that were claimed when their lease of
- * `leaseSeconds` is over, as after a crash behind `claimDeliveries`.
+ * The verdicts of one call are of distinct issuances. Certificates that somebody else judged meanwhile are passed over,
+ * so it is safe to run twice; so are those of which somebody else has locked the row, or that of the event to merge them
+ * into: they stay pending, and neither wait nor make the others wait. Where another replica judges the same issuance, or
+ * one that the same inventory row excuses, at the same moment, it fails with SQLSTATE 23505 (unique `alerts_event`,
+ * `alerts_excused_by`), or 40P01 where two replicas wait for two of these keys each: look the certificates up and run it
+ * again, it then sees the other's event. A crash before the commit leaves the rows pending, due for any replica; after
+ * it, the events are due for delivery: those that were claimed when their lease of `leaseSeconds` is over, as after a
+ * crash behind `claimDeliveries`.
  */
 export async function judgeCertificates<Payload>(
   db: Database,
@@ -82,7 +85,7 @@ const sameCertificateBody = (event: string, pending: string) =>
 
 const statement = `
   WITH judged AS (
-    SELECT v.*, pending.issuance_id, pending.certificate_key, pending.tbs_sha256, pending.matched,
+    SELECT v.*, pending.certificate_key, pending.tbs_sha256, pending.matched,
            pending.payload, pending.issuer,
            pending.next_attempt_at IS NOT NULL
              OR $2::boolean AND pending.recorded_at > now() - interval '1 hour' AS is_to_deliver,
@@ -101,11 +104,16 @@ const statement = `
                           AND event.severity <> v.severity AND ${sameCertificateBody("event", "pending")})
            THEN v.reason_after_other ELSE v.reason END AS final_reason
     FROM json_to_recordset($1::json)
-           AS v(id bigint, severity text, match_basis text, inventory_row text, reason text, reason_after_other text,
-                claim boolean)
-    JOIN public.alerts pending ON pending.id = v.id AND pending.severity = 'pending'
-  ), locked AS (
-    ${lockAlerts("SELECT id FROM judged UNION ALL SELECT merge_into FROM judged")}
+           AS v(id bigint, issuance_id text, severity text, match_basis text, inventory_row text, reason text,
+                reason_after_other text, claim boolean)
+    JOIN public.alerts pending
+      ON pending.id = v.id AND pending.issuance_id = v.issuance_id AND pending.severity = 'pending'
+  ), own AS (
+    SELECT id FROM public.alerts WHERE id = ANY (ARRAY(SELECT id FROM judged)) AND severity = 'pending'
+    FOR UPDATE SKIP LOCKED
+  ), target AS (
+    SELECT id FROM public.alerts WHERE id = ANY (ARRAY(SELECT merge_into FROM judged))
+    FOR UPDATE SKIP LOCKED
   ), events AS (
     UPDATE public.alerts a
     SET severity = j.severity, match_basis = j.match_basis, excused_by = j.excused_by, reason = j.final_reason,
@@ -113,8 +121,8 @@ const statement = `
         next_attempt_at = CASE WHEN j.is_to_deliver THEN now() END,
         lease_until = CASE WHEN j.is_to_deliver AND j.claim
                            THEN clock_timestamp() + $4::float8 * interval '1 second' END
-    FROM judged j JOIN locked USING (id)
-    WHERE a.id = locked.id AND a.severity = 'pending' AND j.merge_into IS NULL
+    FROM own JOIN judged j USING (id)
+    WHERE a.id = own.id AND j.merge_into IS NULL
     RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts,
               CASE WHEN a.lease_until IS NOT NULL THEN a.payload END AS payload
   ), merged AS (
@@ -123,9 +131,8 @@ const statement = `
                            ELSE array_append(event.merged_keys, j.certificate_key) END,
         tbs_sha256 = COALESCE(event.tbs_sha256, j.tbs_sha256),
         excused_by = COALESCE(event.excused_by, j.excused_by)
-    FROM judged j JOIN locked ON locked.id = j.merge_into
-    WHERE event.id = locked.id AND ${sameCertificateBody("event", "j")}
-      AND EXISTS (SELECT FROM public.alerts pending WHERE pending.id = j.id AND pending.severity = 'pending')
+    FROM own JOIN judged j USING (id) JOIN target ON target.id = j.merge_into
+    WHERE event.id = target.id AND ${sameCertificateBody("event", "j")}
     RETURNING j.id
   ), gone AS (
     DELETE FROM public.alerts a USING merged WHERE a.id = merged.id AND a.severity = 'pending'

@@ -16,14 +16,14 @@ export async function pruneAlerts(
     {
       text: `
         WITH deleted AS (
-          DELETE FROM public.alerts WHERE id IN (
+          DELETE FROM public.alerts WHERE id = ANY (ARRAY(
             SELECT id FROM public.alerts
             WHERE seen_at < EXTRACT(EPOCH FROM now()) - $1::float8
               AND (recorded_at IS NULL OR recorded_at < now() - $1::float8 * interval '1 second')
               AND next_attempt_at IS NULL AND severity <> 'pending'
               AND NOT (match_basis = 'serial' AND excused_by IS NOT NULL
                        AND (payload ->> 'not_after')::float8 >= EXTRACT(EPOCH FROM now()) - $1::float8)
-            ORDER BY seen_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+            ORDER BY seen_at LIMIT $2 FOR UPDATE SKIP LOCKED))
           RETURNING delivered
         )
         SELECT count(*)::int AS deleted, (count(*) FILTER (WHERE NOT delivered))::int AS undelivered FROM deleted`,

@@ -1,4 +1,3 @@
-import { lockAlerts } from "./lock-alerts.ts";
 import type { Queryable } from "./pool.ts";
 
 export interface RedeliverOptions {
@@ -33,7 +32,7 @@ export async function redeliver(db: Queryable, options: RedeliverOptions): Promi
         WITH due AS (
           UPDATE public.alerts
           SET next_attempt_at = now(), lease_until = NULL, attempts = 0, expired_claims = 0, given_up_at = NULL
-          WHERE id IN (${lockAlerts(`SELECT id FROM public.alerts WHERE ${toRedeliver}`)}) AND ${toRedeliver}
+          WHERE ${toRedeliver}
           RETURNING severity
         )
         SELECT severity, count(*)::int AS count FROM due GROUP BY severity ORDER BY severity DESC`,

@@ -15,10 +15,11 @@ export async function giveUpExpired(db: Database, deadlineMs: number): Promise<n
         SET given_up_at = now(), next_attempt_at = NULL, lease_until = NULL,
             expired_claims = ${expiredClaims},
             last_error = 'claimed ' || ${expiredClaims} || ' times without an outcome: the process ended or stalled each time'
-        WHERE id IN (SELECT id FROM public.alerts
-                     WHERE next_attempt_at IS NOT NULL AND severity <> 'pending' AND ${expiredClaims} >= $1
-                       AND (lease_until IS NULL OR lease_until <= now())
-                     FOR UPDATE SKIP LOCKED)
+        WHERE id = ANY (ARRAY(
+          SELECT id FROM public.alerts
+          WHERE next_attempt_at IS NOT NULL AND severity <> 'pending' AND ${expiredClaims} >= $1
+            AND (lease_until IS NULL OR lease_until <= now())
+          FOR UPDATE SKIP LOCKED))
         RETURNING id`,
       values: [maxExpiredClaims],
     },
@@ -36,10 +37,11 @@ export async function adoptObserved(db: Database, deadlineMs: number): Promise<n
     {
       text: `
         UPDATE public.alerts SET next_attempt_at = now()
-        WHERE id IN (SELECT id FROM public.alerts
-                     WHERE recorded_at > now() - interval '1 hour' AND next_attempt_at IS NULL AND given_up_at IS NULL
-                       AND NOT delivered AND severity <> 'pending'
-                     FOR UPDATE SKIP LOCKED)
+        WHERE id = ANY (ARRAY(
+          SELECT id FROM public.alerts
+          WHERE recorded_at > now() - interval '1 hour' AND next_attempt_at IS NULL AND given_up_at IS NULL
+            AND NOT delivered AND severity <> 'pending'
+          FOR UPDATE SKIP LOCKED))
         RETURNING id`,
     },
     deadlineMs,

@@ -1,7 +1,14 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { concurrency, type HeldEvent, HeldEvents, type Severity } from "../../src/alerts/held-events.ts";
 
-const outcome = { id: 0, lease: "", delivered: true, error: null, retry_after_seconds: null };
+const outcome = {
+  id: 0,
+  issuance_id: "",
+  lease: "",
+  delivered: true,
+  error: null,
+  retry_after_seconds: null,
+};
 const delivery = (id: number, severity: Severity) => ({
   id,
   severity,

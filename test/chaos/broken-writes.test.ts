@@ -114,7 +114,8 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
         await bed.waitFor(`'${statement}' to be broken`, async () => wasBroken);
         expect(await pipeline.stop()).toBe(0);
         // The classifier takes a deadlock for a lost race, and looks again without a word.
-        expect(pipeline.errors.length).toBeLessThanOrEqual(1);
+        const isSilent = statement === "judge" && pipeline.errors.length === 0;
+        if (!isSilent) expect(pipeline.errors).toHaveLength(1);
         await end();
         await bed.settle();
         expect((await closeBooks(bed, title)).repeated).toBe(0);

@@ -362,6 +362,24 @@ describeOnEveryDatabase("delivery", (open) => {
     await sender.close();
   });
 
+  test("an outcome is not written to another event that has its id since a failover", async () => {
+    await makeSuspicious(1);
+    const [delivered] = await claim(replica);
+    await replica.emptyTables();
+    await makeSuspicious(1);
+    expect((await replica.rows()).map(({ id }) => id)).toEqual([delivered!.id]);
+    const outcome = {
+      issuance_id: delivered!.issuanceId,
+      delivered: true,
+      error: null,
+      retry_after_seconds: null,
+    };
+    expect(await settleDeliveries(replica.db, [{ ...delivered!, ...outcome }], deadlineMs)).toEqual([]);
+    expect(await replica.rows()).toMatchObject([{ delivered: false, is_due: true, attempts: 0 }]);
+    await replica.deliver(receiver.url);
+    expect(await replica.rows()).toMatchObject([{ delivered: true }]);
+  });
+
   describe("a lease that ends", () => {
     test("lets another replica take over; what the first one finds out late is heard only if it is a success", async () => {
       await makeSuspicious(1);
@@ -371,12 +389,13 @@ describeOnEveryDatabase("delivery", (open) => {
       const [second] = await claim(other);
       expect(second).toMatchObject({ id: first!.id, attempts: 0 });
       expect(second!.lease).not.toBe(first!.lease);
-      const failure = { delivered: false, error: "late", retry_after_seconds: null };
+      const issuance_id = first!.issuanceId;
+      const failure = { issuance_id, delivered: false, error: "late", retry_after_seconds: null };
       await settleDeliveries(replica.db, [{ ...first!, ...failure }], deadlineMs);
       expect(await replica.rows()).toMatchObject([
         { attempts: 0, expired_claims: 1, is_leased: true, is_given_up: false, last_error: null },
       ]);
-      const success = { delivered: true, error: null, retry_after_seconds: null };
+      const success = { issuance_id, delivered: true, error: null, retry_after_seconds: null };
       await settleDeliveries(replica.db, [{ ...first!, ...success }], deadlineMs);
       await settleDeliveries(other.db, [{ ...second!, ...failure }], deadlineMs);
       await settleDeliveries(other.db, [{ ...second!, ...success }], deadlineMs);
@@ -419,14 +438,15 @@ describeOnEveryDatabase("delivery", (open) => {
     receiver.setBehaviour(500);
     await makeSuspicious(1);
     const { db } = replica;
-    let broken = 0;
+    let settled = 0;
     replica.db = {
       ...delegate(db),
-      execute: async (sql, ms) => {
-        const count = await db.execute(sql, ms);
-        broken += 1;
-        if (broken === 1) throw new Error("the connection was lost after the commit");
-        return count;
+      query: async <Row>(sql: Parameters<typeof db.query>[0], ms: number) => {
+        const rows = await db.query<Row>(sql, ms);
+        if (!sql.text.includes("SET delivered = o.delivered")) return rows;
+        settled += 1;
+        if (settled === 1) throw new Error("the connection was lost after the commit");
+        return rows;
       },
     };
     try {
@@ -434,7 +454,7 @@ describeOnEveryDatabase("delivery", (open) => {
     } finally {
       replica.db = db;
     }
-    expect(broken).toBeGreaterThan(1);
+    expect(settled).toBeGreaterThan(1);
     expect(await replica.rows()).toMatchObject([{ attempts: 1, is_due: true, is_leased: false }]);
   });
 

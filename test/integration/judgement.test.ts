@@ -407,6 +407,19 @@ describeOnEveryDatabase("the judgement", (open) => {
       expect((await replica.verdicts()).sort()).toEqual(["info fingerprint", "suspicious none"]);
     });
 
+    test("a first look says nothing of another certificate that has the id since a failover", async () => {
+      const known = ours.issue({ dnsNames: names });
+      await insertInventory(replica.db, inventoryRow(known));
+      replica.recorded.length = 0;
+      await replica.record([final(known)], { graceSeconds: 3600 });
+      const firstLook = replica.recorded.splice(0);
+      await replica.query("TRUNCATE public.alerts RESTART IDENTITY");
+      await replica.record([final(theirs.issue({ dnsNames: names }))], { graceSeconds: 3600 });
+      expect(replica.recorded.map(({ id }) => id)).toEqual(firstLook.map(({ id }) => id));
+      await replica.judge({ firstLook });
+      expect(await replica.verdicts()).toEqual(["pending"]);
+    });
+
     test("what lands in the inventory within the grace is info, without all-clear", async () => {
       const renewal = ours.issue({ dnsNames: names });
       replica.recorded.length = 0;

@@ -1,10 +1,10 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import type { RecordedPayload } from "../../src/alerts/payload.ts";
 import { claimDeliveries, type Delivery } from "../../src/db/claim-deliveries.ts";
-import { redeliver } from "../../src/db/redeliver.ts";
 import { releaseDeliveries, settleDeliveries } from "../../src/db/settle-deliveries.ts";
 import type { Issuance } from "../../src/demo/certificates.ts";
-import { delegate, Replica } from "../support/outbox.ts";
+import { startWebhookReceiver } from "../../src/demo/receiver.ts";
+import { delegate, oneStep, Replica } from "../support/outbox.ts";
 import { type DatabaseSource, NO_POSTGRES_OR_DSN, openPostgres } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import {
@@ -19,12 +19,6 @@ import {
 
 const dnsNames = ["example.org"];
 const deadlineMs = 20_000;
-const succeeded = (delivery: Delivery<unknown>) => ({
-  ...delivery,
-  delivered: true,
-  error: null,
-  retry_after_seconds: null,
-});
 const copyOf = ({ fields }: Issuance, authority = ours) =>
   authority.issue({
     dnsNames,
@@ -157,47 +151,106 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
     noErrors();
   });
 
-  test.each<[string, (claimed: Delivery<unknown>[]) => Promise<unknown>]>([
-    ["settling", (claimed) => settleDeliveries(replicas[1].db, claimed.map(succeeded), deadlineMs)],
-    ["giving back", (claimed) => releaseDeliveries(replicas[1].db, claimed, deadlineMs)],
-    ["merging", () => replicas[1].judge()],
-    [
-      "redelivering",
-      () => redeliver(replicas[1].db, { sinceEpochSeconds: null, includeObserved: true, deadlineMs }),
-    ],
-  ])("%s many events waits for the first of them before it locks another: no deadlock", async (_, work) => {
-    const [one] = replicas;
-    // Among many, so that the planner looks each up; those to be changed with the last first.
-    await one.query(`INSERT INTO public.alerts (fingerprint, sans, matched, seen_at, severity)
-                     SELECT '', '[]', '[]', 0, 'info' FROM generate_series(1, 20000)`);
-    const hijacks = Array.from({ length: 50 }, () => theirs.issue({ dnsNames }));
-    await one.record(hijacks.map((hijack) => precertificate(hijack)));
-    await one.judge();
-    const limit = hijacks.length;
-    const claimed = await claimDeliveries(one.db, {
-      severity: "suspicious",
-      limit,
-      leaseSeconds: 40,
-      deadlineMs,
-    });
-    await one.record(hijacks.map((hijack) => final(hijack)));
-    await one.query("UPDATE public.alerts SET next_attempt_at = NULL WHERE severity = 'suspicious'");
-    await one.query("ANALYZE public.alerts");
-
-    let working: Promise<unknown> = Promise.resolve();
-    await one.db.transaction(deadlineMs, async (tx) => {
-      await tx.execute(
-        { text: "SELECT FROM public.alerts WHERE severity = 'suspicious' ORDER BY id LIMIT 1 FOR UPDATE" },
+  describe("pass over what somebody else has locked, wait for nothing, and do it later:", () => {
+    /** Locks the first of the rows meanwhile, as a forgotten transaction in psql does. */
+    async function whileFirstIsLocked(work: (lockedId: number) => Promise<void>): Promise<void> {
+      await replicas[0].db.transaction(deadlineMs, async (tx) => {
+        const text = "SELECT id FROM public.alerts ORDER BY id LIMIT 1 FOR UPDATE";
+        const [locked] = await tx.query<{ id: number }>({ text }, deadlineMs);
+        await work(locked!.id);
+      });
+    }
+    const count = 5;
+    const hijacks = () => Array.from({ length: count }, () => theirs.issue({ dnsNames }));
+    async function claimedEvents(): Promise<Delivery<RecordedPayload>[]> {
+      await replicas[0].record(hijacks().map((hijack) => precertificate(hijack)));
+      await replicas[0].judge();
+      return await claimDeliveries(replicas[0].db, {
+        severity: "suspicious",
+        limit: count,
+        leaseSeconds: 40,
         deadlineMs,
-      );
-      working = work(claimed.sort((a, b) => b.id - a.id));
-      const waitsForMe = "SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))";
-      while ((await tx.execute({ text: waitsForMe }, deadlineMs)) === 0) await sleep(5);
-      const events = "SELECT FROM public.alerts WHERE severity = 'suspicious' FOR UPDATE SKIP LOCKED";
-      expect(await tx.execute({ text: events }, deadlineMs)).toBe(hijacks.length);
+      });
+    }
+    const stateOf = async (column: "delivered" | "is_leased") =>
+      (await replicas[0].rows()).map((row) => row[column]);
+    const firstAlone = (value: boolean) => [!value, ...Array(count - 1).fill(value)];
+
+    test("outcomes", async () => {
+      const outcomes = (await claimedEvents()).map(({ issuanceId, ...delivery }) => ({
+        ...delivery,
+        issuance_id: issuanceId,
+        delivered: true,
+        error: null,
+        retry_after_seconds: null,
+      }));
+      await whileFirstIsLocked(async (lockedId) => {
+        expect(await settleDeliveries(replicas[1].db, outcomes, deadlineMs)).toEqual([lockedId]);
+        expect(await stateOf("delivered")).toEqual(firstAlone(true));
+      });
+      expect(await settleDeliveries(replicas[1].db, outcomes, deadlineMs)).toEqual([]);
+      expect(await stateOf("delivered")).toEqual(Array(count).fill(true));
+      expect((await replicas[0].rows()).map(({ attempts }) => attempts)).toEqual(Array(count).fill(1));
     });
-    await working;
-    noErrors();
+
+    test("claims to give back, which then wait for their lease", async () => {
+      const claimed = await claimedEvents();
+      await whileFirstIsLocked(() => releaseDeliveries(replicas[1].db, claimed, deadlineMs));
+      expect(await stateOf("is_leased")).toEqual(firstAlone(false));
+    });
+
+    test("certificates to judge", async () => {
+      await replicas[0].record(hijacks().map((hijack) => final(hijack)));
+      await whileFirstIsLocked(async () => {
+        await replicas[1].judge();
+        expect((await replicas[0].verdicts()).sort()).toEqual([
+          "pending",
+          ...Array(count - 1).fill("suspicious none"),
+        ]);
+      });
+      await replicas[1].judge();
+      expect(await replicas[0].verdicts()).toEqual(Array(count).fill("suspicious none"));
+      noErrors();
+    });
+
+    test("events to merge into", async () => {
+      const issuances = hijacks();
+      await replicas[0].record(issuances.map((hijack) => precertificate(hijack)));
+      await replicas[0].judge();
+      await replicas[0].record(issuances.map((hijack) => final(hijack)));
+      await whileFirstIsLocked(async () => {
+        await replicas[1].judge();
+        expect(await replicas[0].verdicts()).toEqual([...Array(count).fill("suspicious none"), "pending"]);
+      });
+      await replicas[1].judge();
+      const rows = await replicas[0].rows();
+      expect(rows.map(({ merged_keys }) => merged_keys?.length)).toEqual(Array(count).fill(1));
+      noErrors();
+    });
+
+    test("an event under delivery holds up no other", async () => {
+      const receiver = await startWebhookReceiver();
+      await replicas[0].record(hijacks().map((hijack) => final(hijack)));
+      await replicas[0].judge();
+      const { deliverer, sender } = replicas[1].deliverer(receiver.url);
+      try {
+        await oneStep(deliverer.claiming); // before the lock: it passes over what is locked, too
+        await whileFirstIsLocked(async () => {
+          deliverer.settling.start();
+          await vi.waitFor(
+            async () => expect(await stateOf("delivered")).toEqual(firstAlone(true)),
+            deadlineMs,
+          );
+        });
+        await vi.waitFor(async () => expect(await stateOf("delivered")).toEqual(Array(count).fill(true)));
+        expect(receiver.count).toBe(count);
+        noErrors();
+      } finally {
+        await deliverer.stop(0);
+        await sender.close();
+        await receiver.close();
+      }
+    });
   });
 
   test("who race, round after round, with all kinds at once, make one event of each issuance", async () => {

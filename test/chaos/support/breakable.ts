@@ -18,10 +18,10 @@ const statements = {
   claim: /WITH due AS/,
   "time of the next delivery": /min\(GREATEST\(next_attempt_at/,
   settle: /SET delivered = o\.delivered/,
-  release: /UPDATE public\.alerts a SET lease_until = NULL/,
+  release: /UPDATE public\.alerts SET lease_until = NULL/,
   "give up expired claims": /times without an outcome/,
   "adopt observed": /UPDATE public\.alerts SET next_attempt_at = now\(\)/,
-  prune: /DELETE FROM public\.alerts WHERE id IN/,
+  prune: /WITH deleted AS/,
 };
 export type StatementName = keyof typeof statements;
 export const statementNames = Object.keys(statements) as StatementName[];

@@ -1,6 +1,7 @@
 import { type Logger, pino } from "pino";
 import { build } from "pino-pretty";
 import type { LogLevel } from "./config.ts";
+import { settledWithin } from "./loop.ts";
 
 export type { Logger } from "pino";
 
@@ -28,7 +29,8 @@ export function createLogger(level: LogLevel): Logger {
         formatters: { level: (label) => ({ level: label }) },
         hooks: { streamWrite: (line) => line.replace(actedOn, (character) => escaped(character, "\\")) },
       },
-      pino.destination({ dest: 1, sync: false, maxLength: maxWaitingBytes }),
+      // Without a `minLength` its `flush` waits for nothing.
+      pino.destination({ dest: 1, sync: false, minLength: 1, maxLength: maxWaitingBytes }),
     );
   }
   return pino(
@@ -39,6 +41,25 @@ export function createLogger(level: LogLevel): Logger {
     },
     build({ sync: true, colorize: true, translateTime: "SYS:HH:MM:ss", ignore: "hostname" }),
   );
+}
+
+/** A reader that takes nothing for so long is not waited for. */
+const flushPatienceMs = 5_000;
+
+/**
+ * Resolves when the lines so far are written: for whoever logs more at a time than may wait. False where their reader
+ * did not take them in time.
+ */
+export async function flushed(log: Logger): Promise<boolean> {
+  let isWritten = false;
+  const written = new Promise<void>((resolve) => {
+    log.flush(() => {
+      isWritten = true;
+      resolve();
+    });
+  });
+  await settledWithin(written, flushPatienceMs);
+  return isWritten;
 }
 
 /** For what exists nowhere else once it is logged: error lines that are written whatever `LOG_LEVEL` says. */

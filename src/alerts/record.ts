@@ -5,7 +5,7 @@ import type { Database } from "../db/pool.ts";
 import { type CertificateRow, recordCertificates } from "../db/record-certificates.ts";
 import type { CertUpdate } from "../feed/message.ts";
 import { identify } from "../issuance/identity.ts";
-import { type Logger, lossLog } from "../log.ts";
+import { flushed, type Logger, lossLog } from "../log.ts";
 import { Loop, settledWithin } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Match } from "../watchlist/watcher.ts";
@@ -16,6 +16,8 @@ const maxWaitingBytes = 256 * 1024 * 1024;
 const batchSize = 500;
 /** Of one statement, so that it ends within its deadline; a certificate that is larger goes alone. */
 const maxBatchBytes = 8 * 1024 * 1024;
+/** Of what is logged at the end, at a time: its lines, several times as long at worst, must not exceed what may wait. */
+const maxUnflushedBytes = 2 * 1024 * 1024;
 const rememberedCertificates = 2048;
 const deadlineMs = 15_000;
 
@@ -113,10 +115,23 @@ export class Recorder {
       }
     }
     const lost = this.#waiting.size;
-    for (const { row } of this.#waiting.values()) this.#drop(row, "not written by the end of the stop");
+    await this.#dropWaiting();
     this.#waiting.clear();
     this.#waitingBytes = 0;
     return lost;
+  }
+
+  async #dropWaiting(): Promise<void> {
+    let unflushedBytes = 0;
+    let isRead = true;
+    for (const { row, bytes } of this.#waiting.values()) {
+      unflushedBytes += bytes;
+      if (unflushedBytes > maxUnflushedBytes && isRead) {
+        isRead = await flushed(this.#options.log);
+        unflushedBytes = bytes;
+      }
+      this.#drop(row, "not written by the end of the stop");
+    }
   }
 
   async #recordBatch(queryDeadlineMs = deadlineMs): Promise<number> {

@@ -68,6 +68,28 @@ describeIfAvailable("when Postgres and the receiver are away", NO_POSTGRES, () =
     },
   );
 
+  test("stop while Postgres is away: more than the log may keep is logged whole all the same", async () => {
+    const program = await bed.start();
+    await cluster.stop();
+    // Lines of 160 kB, 80 MB of them.
+    const count = 500;
+    const names = Array.from({ length: 1_000 }, (_, i) => `${i}.${"long.".repeat(7)}watched.example`);
+    for (let i = 0; i < count; i += 1) {
+      const leaf_cert = { all_domains: names, fingerprint: i.toString(16).padStart(40, "0") };
+      await bed.simulator.sendRaw(
+        JSON.stringify({ message_type: "certificate_update", data: { leaf_cert, cert_index: i } }),
+      );
+    }
+    await program.waitForMetric("certwatch_alerts_waiting", (waiting) => waiting === count);
+    program.signal("SIGTERM");
+    expect(await program.exited).toEqual({ code: 1, signal: null });
+    await cluster.start();
+    const dropped = program.lines.flatMap((line) => (line.dropped as { sans: string[] } | undefined) ?? []);
+    expect(dropped).toHaveLength(count);
+    expect(JSON.stringify(dropped).length).toBeGreaterThan(64 * 2 ** 20);
+    expect(program.lines.at(-1)).toMatchObject({ msg: "stopped", certificates_not_written: count });
+  });
+
   test("stop while Postgres is away: what cannot be written is logged whole, line by line, and the status is 1", async () => {
     bed.receiver.setBehaviour("hang");
     const program = await bed.start({ WEBHOOK_TIMEOUT_S: "60" });

@@ -17,17 +17,24 @@ const exitStatusOf: Record<string, number> = {
   EmbeddedError: 3,
 };
 
-// Who reads the output may stop reading: `certwatch alerts | head`.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "EPIPE") throw error;
-  process.exit();
-});
+/** Who reads the output may stop reading: `certwatch alerts | head`. */
+function exitWhenNobodyReads(): void {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit();
+  });
+}
 
 const program = new Command("certwatch")
   .description("Watches Certificate Transparency for certificates issued for your own domains.")
   .version(version)
   .showHelpAfterError("(add --help for how to use it)")
-  .exitOverride();
+  .exitOverride()
+  .hook("preAction", (_, command) => {
+    // The service's log writes to the descriptor, which Node.js makes non-blocking as soon as `process.stdout` is looked
+    // at: whenever the pipe is full, the log would then wait for 100 ms.
+    if (command.name() !== "run") exitWhenNobodyReads();
+  });
 addServiceCommands(program);
 addWatchCommands(program);
 addInventoryCommands(program);

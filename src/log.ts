@@ -1,3 +1,4 @@
+import { isatty } from "node:tty";
 import { type Logger, pino } from "pino";
 import { build } from "pino-pretty";
 import type { LogLevel } from "./config.ts";
@@ -22,7 +23,8 @@ const maxWaitingBytes = 64 * 1024 * 1024;
  */
 export function createLogger(level: LogLevel): Logger {
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
-  if (!process.stdout.isTTY) {
+  // Not `process.stdout.isTTY`: see `cli.ts`.
+  if (!isatty(1)) {
     return pino(
       {
         ...options,

@@ -120,7 +120,10 @@ function workerUrl(): URL {
 
 /** Settles when the worker is ready (`serve`) or done (`create`). */
 function startWorker(workerData: ForWorker, log: ((line: string) => void) | undefined): Promise<Worker> {
-  const worker = new Worker(workerUrl(), { workerData, execArgv: [] });
+  // Node.js would pipe both for us, and look at `process.stdout` for it: see `cli.ts`.
+  const worker = new Worker(workerUrl(), { workerData, execArgv: [], stdout: true, stderr: true });
+  for (const output of [worker.stdout, worker.stderr])
+    output.on("data", (text) => process.stderr.write(text));
   let cause = "";
   return new Promise((resolve, reject) => {
     worker.on("message", (message: FromWorker) => {

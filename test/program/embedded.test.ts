@@ -8,7 +8,15 @@ import { type CertstreamSimulator, startCertstreamSimulator } from "../../src/de
 import { startWebhookReceiver, type WebhookReceiver } from "../../src/demo/receiver.ts";
 import { watchNames } from "../../src/demo/upstream.ts";
 import { embeddedDir } from "../support/embedded.ts";
-import { endPrograms, runProgram, secrets, spawnProgram, withSecrets } from "../support/program.ts";
+import {
+  endPrograms,
+  isOutputBlocking,
+  runProgram,
+  secrets,
+  spawnProgram,
+  tellsBlocking,
+  withSecrets,
+} from "../support/program.ts";
 import { entryOf, isFor, messageOf, watched } from "./bed.ts";
 
 describe("run --embedded", () => {
@@ -47,6 +55,7 @@ describe("run --embedded", () => {
       watch_entries: 0,
     });
     expect(program.lines.some(({ msg }) => msg.startsWith("the watch list is empty"))).toBe(true);
+    if (tellsBlocking) expect(isOutputBlocking(program.pid)).toBe(true);
     const db = openPool(parseDsn(embeddedDsn(dir)), { maxConnections: 1 });
     await watchNames(db, [watched]);
     await db.end();

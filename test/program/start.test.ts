@@ -7,7 +7,15 @@ import pg from "pg";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { parseDsn } from "../../src/db/dsn.ts";
 import { type Cluster, type DatabaseSource, NO_POSTGRES, startCluster } from "../support/postgres.ts";
-import { endPrograms, runProgram, secrets, spawnProgram, withSecrets } from "../support/program.ts";
+import {
+  endPrograms,
+  isOutputBlocking,
+  runProgram,
+  secrets,
+  spawnProgram,
+  tellsBlocking,
+  withSecrets,
+} from "../support/program.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import { type Bed, openAnyDatabase, openBed } from "./bed.ts";
 
@@ -131,6 +139,15 @@ describe("start", () => {
     expect(await program.waitForLog("observer mode")).toMatchObject({ webhook: null });
     expect(await program.stop()).toBe(0);
   });
+
+  test.runIf(tellsBlocking)(
+    "its standard output blocks, for the log to get through as fast as it is read",
+    async () => {
+      const program = await bed.start();
+      expect(isOutputBlocking(program.pid)).toBe(true);
+      expect(await program.stop()).toBe(0);
+    },
+  );
 
   test("LOG_LEVEL is obeyed, in any case", async () => {
     const program = spawnProgram(["run"], { ...bed.env, LOG_LEVEL: "error" });

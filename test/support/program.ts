@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { constants, existsSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
@@ -172,6 +173,17 @@ function leaksOf(text: string): string[] {
   return Object.values(secrets)
     .map((secret) => secret.replace(/^(whsec_|Bearer )/, ""))
     .filter((secret) => text.includes(secret));
+}
+
+const fdinfoOf = (pid: number) => `/proc/${pid}/fdinfo/1`;
+
+/** Where it can be told of a process whether its standard output blocks: on Linux. */
+export const tellsBlocking = existsSync(fdinfoOf(process.pid));
+
+/** Whether what the process writes waits for a slow reader; otherwise it would have to be tried again and again. */
+export function isOutputBlocking(pid: number): boolean {
+  const flags = /^flags:\s*(\d+)$/m.exec(readFileSync(fdinfoOf(pid), "utf8"))![1]!;
+  return (Number.parseInt(flags, 8) & constants.O_NONBLOCK) === 0;
 }
 
 /** Prometheus text exposition, the samples only. */

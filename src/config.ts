@@ -123,14 +123,12 @@ function checked(problemOf: (text: string) => string | null) {
 const feedUrls = z
   .string()
   .default("ws://localhost:8080/full-stream")
-  .transform((list) => [
-    ...new Set(
-      list
-        .split(",")
-        .map((text) => text.trim())
-        .filter((text) => text !== ""),
-    ),
-  ])
+  .transform((list) =>
+    list
+      .split(",")
+      .map((text) => text.trim())
+      .filter((text) => text !== ""),
+  )
   .superRefine((urls, context) => {
     if (urls.length === 0) context.addIssue({ code: "custom", message: "no URL in it" });
     for (const text of urls) {
@@ -233,7 +231,8 @@ function toConfig(values: Environment, embedded: boolean): Config {
   };
 }
 
-function toFeedConfigs(urls: string[]): FeedConfig[] {
+function toFeedConfigs(texts: string[]): FeedConfig[] {
+  const urls = [...new Set(texts.map((text) => new URL(text).href))];
   const masked = urls.map(maskUrl);
   return urls.map((url, i) => {
     const before = masked.slice(0, i).filter((name) => name === masked[i]).length;

@@ -115,9 +115,9 @@ describe("readConfig", () => {
   });
 
   test("CERTSTREAM_URL is a list without duplicates; each bad one is told", () => {
-    expect(read({ CERTSTREAM_URL: "ws://a/x , wss://b ,,ws://a/x" }).feeds).toEqual([
+    expect(read({ CERTSTREAM_URL: "ws://a/x , wss://b ,,ws://a/x,wss://B:443/" }).feeds).toEqual([
       { url: "ws://a/x", name: "ws://a/x" },
-      { url: "wss://b", name: "wss://b/" },
+      { url: "wss://b/", name: "wss://b/" },
     ]);
     for (const bad of [",", "http://a", "a", "ws://a/#x", "ws://u:%zz@a", "ws://u:%ff@a"])
       expect(problems({ CERTSTREAM_URL: bad }), bad).toEqual([expect.stringMatching(/^CERTSTREAM_URL=/)]);

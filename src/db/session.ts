@@ -10,7 +10,7 @@ export interface Session {
   readonly client: pg.Client;
   /** False from the moment the connection is lost or destroyed. */
   alive: boolean;
-  /** Called once, when `alive` turns false. */
+  /** Called once, when `alive` turns false after the session was opened. */
   onLost: () => void;
   /** Immediate; needs nothing from the server. */
   destroy(): void;

@@ -108,12 +108,12 @@ const statement = `
                 reason_after_other text, claim boolean)
     JOIN public.alerts pending
       ON pending.id = v.id AND pending.issuance_id = v.issuance_id AND pending.severity = 'pending'
-  ), own AS (
-    SELECT id FROM public.alerts WHERE id = ANY (ARRAY(SELECT id FROM judged)) AND severity = 'pending'
-    FOR UPDATE SKIP LOCKED
+    FOR UPDATE OF pending SKIP LOCKED
   ), target AS (
-    SELECT id FROM public.alerts WHERE id = ANY (ARRAY(SELECT merge_into FROM judged))
-    FOR UPDATE SKIP LOCKED
+    SELECT j.id, j.merge_into, j.certificate_key, j.tbs_sha256, j.excused_by
+    FROM judged j
+    JOIN public.alerts event ON event.id = j.merge_into AND ${sameCertificateBody("event", "j")}
+    FOR UPDATE OF event SKIP LOCKED
   ), events AS (
     UPDATE public.alerts a
     SET severity = j.severity, match_basis = j.match_basis, excused_by = j.excused_by, reason = j.final_reason,
@@ -121,19 +121,17 @@ const statement = `
         next_attempt_at = CASE WHEN j.is_to_deliver THEN now() END,
         lease_until = CASE WHEN j.is_to_deliver AND j.claim
                            THEN clock_timestamp() + $4::float8 * interval '1 second' END
-    FROM own JOIN judged j USING (id)
-    WHERE a.id = own.id AND j.merge_into IS NULL
+    FROM judged j WHERE a.id = j.id AND j.merge_into IS NULL
     RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts,
               CASE WHEN a.lease_until IS NOT NULL THEN a.payload END AS payload
   ), merged AS (
     UPDATE public.alerts event
     SET merged_keys = CASE WHEN cardinality(event.merged_keys) >= ${maxMergedKeys} THEN event.merged_keys
-                           ELSE array_append(event.merged_keys, j.certificate_key) END,
-        tbs_sha256 = COALESCE(event.tbs_sha256, j.tbs_sha256),
-        excused_by = COALESCE(event.excused_by, j.excused_by)
-    FROM own JOIN judged j USING (id) JOIN target ON target.id = j.merge_into
-    WHERE event.id = target.id AND ${sameCertificateBody("event", "j")}
-    RETURNING j.id
+                           ELSE array_append(event.merged_keys, t.certificate_key) END,
+        tbs_sha256 = COALESCE(event.tbs_sha256, t.tbs_sha256),
+        excused_by = COALESCE(event.excused_by, t.excused_by)
+    FROM target t WHERE event.id = t.merge_into
+    RETURNING t.id
   ), gone AS (
     DELETE FROM public.alerts a USING merged WHERE a.id = merged.id AND a.severity = 'pending'
   ), exposed AS (

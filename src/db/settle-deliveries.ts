@@ -38,7 +38,7 @@ export async function settleDeliveries(
           SELECT * FROM json_to_recordset($1::json)
             AS o(id bigint, issuance_id text, lease text, delivered boolean, error text, retry_after_seconds float8)
         ), free AS (
-          SELECT a.id FROM outcome o JOIN public.alerts a ON ${awaitsOutcome}
+          SELECT o.* FROM outcome o JOIN public.alerts a ON ${awaitsOutcome}
           FOR UPDATE OF a SKIP LOCKED
         ), settled AS (
           UPDATE public.alerts a
@@ -49,8 +49,7 @@ export async function settleDeliveries(
               next_attempt_at = now() + o.retry_after_seconds * interval '1 second',
               given_up_at = CASE WHEN NOT o.delivered AND o.retry_after_seconds IS NULL THEN now() END,
               lease_until = NULL
-          FROM free JOIN outcome o USING (id)
-          WHERE a.id = free.id
+          FROM free o WHERE a.id = o.id
         )
         SELECT a.id FROM outcome o JOIN public.alerts a ON ${awaitsOutcome}
         WHERE a.id NOT IN (SELECT id FROM free)`,

@@ -4,7 +4,7 @@ import { buildWatchList } from "../src/watchlist/matcher.ts";
 import { stopAll } from "./support/children.ts";
 import { makeCorpus, usualWatchList } from "./support/corpus.ts";
 import { type BenchDatabase, fillInventory, fillWatchList, withDatabase } from "./support/database.ts";
-import { startDeliveries } from "./support/deliveries.ts";
+import { type Deliveries, startDeliveries } from "./support/deliveries.ts";
 import { cold, interleaved } from "./support/interleaved.ts";
 import { measurePairs } from "./support/pairs.ts";
 import { median } from "./support/statistics.ts";
@@ -81,15 +81,34 @@ const checks: Check[] = [
     limit: { atMost: 0.25 },
     measure: () => withDatabase(transactionsPerAlert),
   },
+  {
+    name: "alerts: CPU time of PostgreSQL, of certwatch's",
+    limit: { atMost: 1.5 },
+    measure: () => withDatabase(databaseCpuOfAlerts),
+  },
 ];
+
+/** A statement whose plan compares all rows of a batch with each other takes several times as long. */
+async function databaseCpuOfAlerts(database: BenchDatabase): Promise<number> {
+  const { turn } = await startAlerts(database);
+  await turn(alerts, alerts); // code is compiled, connections are made
+  const { cpuUs } = await turn(alerts, alerts);
+  return cpuUs.postgres / cpuUs.certwatch;
+}
+
+async function startAlerts(database: BenchDatabase): Promise<Deliveries> {
+  await fillInventory(database, alerts);
+  return await startDeliveries({
+    database,
+    corpus: { count: alertsPerPass, matchEvery: 1, messageBytes: 0 },
+  });
+}
 
 /** Recorded, judged, delivered and marked in batches, an alert has a small part of four transactions. */
 async function transactionsPerAlert(database: BenchDatabase): Promise<number> {
-  await fillInventory(database, alerts);
   const before = await commits(database);
-  const corpus = { count: alertsPerPass, matchEvery: 1, messageBytes: 0 };
-  const deliveries = await startDeliveries({ database, corpus });
-  await deliveries.turn(alerts, alerts);
+  const { turn } = await startAlerts(database);
+  await turn(alerts, alerts);
   // A session counts its transactions for others at its end; until then when it finds the time.
   await stopAll();
   return ((await commits(database)) - before) / alerts;

@@ -30,6 +30,12 @@ const program = new Command("certwatch")
   .version(version)
   .showHelpAfterError("(add --help for how to use it)")
   .exitOverride()
+  .configureOutput({
+    writeOut(text) {
+      exitWhenNobodyReads();
+      process.stdout.write(text);
+    },
+  })
   .hook("preAction", (_, command) => {
     // The service's log writes to the descriptor, which Node.js makes non-blocking as soon as `process.stdout` is looked
     // at: whenever the pipe is full, the log would then wait for 100 ms.

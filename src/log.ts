@@ -45,8 +45,11 @@ export function createLogger(level: LogLevel): Logger {
   );
 }
 
-/** A reader that takes nothing for so long is not waited for. */
-const flushPatienceMs = 5_000;
+/**
+ * A reader that has not taken some megabytes by then is not waited for. Long, since whoever ends the process before loses
+ * no more than not waiting would.
+ */
+const flushPatienceMs = 60_000;
 
 /**
  * Resolves when the lines so far are written: for whoever logs more at a time than may wait. False where their reader

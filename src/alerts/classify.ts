@@ -15,6 +15,8 @@ const batchSize = 500;
 const maxFirstLooks = 10_000;
 /** How often to look for what another replica recorded and did not live to judge. */
 const pollMs = 5_000;
+/** More are looked at again each time. */
+const maxLeftAlone = 5_000;
 /** When to look again for what somebody else had locked: another replica for milliseconds, a person for longer. */
 const lockedMs = 200;
 const deadlineMs = 15_000;
@@ -48,6 +50,11 @@ export class Classifier {
   #firstLooks: PendingCertificate[] = [];
   /** When to ask the database for certificates whose grace is over, by this process's monotonic clock. */
   #nextDueMs = 0;
+  /**
+   * What stays pending though its grace is over, for it is locked or refused: ids, with the time until which they are
+   * left alone, so that they never stand in the way of the others.
+   */
+  readonly #leftAlone = new Map<number, number>();
 
   constructor(options: ClassifierOptions) {
     this.#options = options;
@@ -71,30 +78,35 @@ export class Classifier {
 
   async #judgeDue(): Promise<void> {
     const { db } = this.#options;
+    const nowMs = performance.now();
     // Read before the question, so that a certificate recorded meanwhile can only bring the next look forward.
-    this.#nextDueMs = performance.now() + pollMs;
-    const due = await dueCertificates(db, batchSize, deadlineMs);
-    const patienceMs = await this.#judge(due, { onlyKnown: false });
-    const nextMs = due.length === batchSize ? 0 : await millisecondsToNextDue(db, deadlineMs);
-    this.#nextDueMs = Math.min(this.#nextDueMs, performance.now() + Math.max(nextMs, patienceMs));
+    this.#nextDueMs = nowMs + pollMs;
+    for (const [id, untilMs] of this.#leftAlone) if (untilMs <= nowMs) this.#leftAlone.delete(id);
+    const due = await dueCertificates(
+      db,
+      { limit: batchSize, except: [...this.#leftAlone.keys()] },
+      deadlineMs,
+    );
+    await this.#judge(due, { onlyKnown: false });
+    const nextMs =
+      due.length === batchSize ? 0 : await millisecondsToNextDue(db, [...this.#leftAlone.keys()], deadlineMs);
+    this.#nextDueMs = Math.min(this.#nextDueMs, performance.now() + nextMs, ...this.#leftAlone.values());
   }
 
   /**
    * Judges in rounds: one statement never has two certificates of the same issuance or inventory row. After a refusal
    * one by one, so that no certificate is held up by another.
-   *
-   * @returns how long to leave alone what stays pending and due, ms: what the database refuses, or somebody has locked.
    */
-  async #judge(certificates: PendingCertificate[], options: { onlyKnown: boolean }): Promise<number> {
+  async #judge(certificates: PendingCertificate[], options: { onlyKnown: boolean }): Promise<void> {
     const { onError } = this.#options;
     let rest = certificates;
     let isOneByOne = false;
     let conflictsLeft = maxConflicts;
-    let patienceMs = 0;
     while (rest.length > 0) {
       const { verdicts, later } = await this.#lookUp(isOneByOne ? rest.slice(0, 1) : rest, options);
       try {
-        if (!(await this.#decide(verdicts))) patienceMs = Math.max(patienceMs, lockedMs);
+        const passedOver = await this.#decide(verdicts);
+        if (!options.onlyKnown) for (const { id } of passedOver) this.#leaveAlone(id, lockedMs);
         rest = isOneByOne ? rest.slice(1) : later;
       } catch (error) {
         if (conflicts.includes(sqlState(error) ?? "")) {
@@ -105,13 +117,12 @@ export class Classifier {
           throw error;
         } else if (isOneByOne) {
           onError(error);
-          patienceMs = pollMs;
+          if (!options.onlyKnown) this.#leaveAlone(rest[0]!.id, pollMs);
           rest = rest.slice(1);
         }
         isOneByOne = true;
       }
     }
-    return patienceMs;
   }
 
   async #lookUp(
@@ -139,10 +150,10 @@ export class Classifier {
   /**
    * Commits the verdicts. What becomes an event goes on to its delivery without a statement in between.
    *
-   * @returns false where one was passed over: somebody else has it.
+   * @returns those that were passed over: somebody else has them.
    */
-  async #decide(verdicts: Verdict[]): Promise<boolean> {
-    if (verdicts.length === 0) return true;
+  async #decide(verdicts: Verdict[]): Promise<Verdict[]> {
+    if (verdicts.length === 0) return [];
     const { db, deliverer } = this.#options;
     const claims = verdicts.map((verdict) => ({
       ...verdict,
@@ -165,7 +176,11 @@ export class Classifier {
     if (judged.some(({ isEvent, delivery }) => isEvent && delivery === null)) deliverer?.wake();
     this.#report(judged);
     const judgedIds = new Set(judged.map(({ id }) => id));
-    return verdicts.every(({ id }) => judgedIds.has(id));
+    return verdicts.filter(({ id }) => !judgedIds.has(id));
+  }
+
+  #leaveAlone(id: number, forMs: number): void {
+    if (this.#leftAlone.size < maxLeftAlone) this.#leftAlone.set(id, performance.now() + forMs);
   }
 
   #report(judged: Judged[]): void {

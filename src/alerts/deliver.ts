@@ -13,9 +13,9 @@ import type { WebhookSender } from "./webhook.ts";
 /** How often to look for what other replicas left behind. */
 const pollMs = 5_000;
 const deadlineMs = 10_000;
-/** Something due that cannot be claimed is being claimed by another replica: no spinning meanwhile. */
+/** Something that is due already is being claimed by another replica: no spinning meanwhile. */
 const minWaitMs = 20;
-/** When to try again to write down the outcome of an event that somebody else has locked. */
+/** When to try again what somebody else has locked. */
 const lockedMs = 200;
 /** How long a stop tries that. */
 const settlePatienceMs = 1_500;
@@ -105,6 +105,7 @@ export class Deliverer {
       while ((await this.#settle()) !== Number.POSITIVE_INFINITY && performance.now() < settleEndMs) {
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
+      this.#reportLocked();
       // Aborted attempts have no known outcome and do not count: the events are due again at once.
       const unfinished = this.#held.removeUnfinished();
       if (unfinished.length > 0) await releaseDeliveries(this.#options.db, claimsOf(unfinished), deadlineMs);
@@ -143,11 +144,9 @@ export class Deliverer {
       });
       for (const delivery of claimed) this.#held.add(delivery, claimedMs);
       this.#postWaiting();
-      const waitMs =
-        claimed.length === limit
-          ? 0
-          : Math.max(await millisecondsToNextDelivery(db, severity, deadlineMs), minWaitMs);
-      this.#expect(severity, waitMs);
+      if (claimed.length === limit) return this.#expect(severity, 0);
+      const nextMs = await millisecondsToNextDelivery(db, severity, deadlineMs);
+      this.#expect(severity, nextMs <= 0 && claimed.length === 0 ? lockedMs : Math.max(nextMs, minWaitMs));
     } catch (error) {
       this.#expect(severity, 0);
       throw error;
@@ -201,6 +200,16 @@ export class Deliverer {
     }
     this.claiming.wake();
     return locked > 0 ? lockedMs : 0;
+  }
+
+  /** At the end of a stop: these attempts count for nothing, and are made again when their leases are over. */
+  #reportLocked(): void {
+    const ids = this.#held.ended().map(({ delivery }) => delivery.id);
+    if (ids.length === 0) return;
+    this.#options.log.warn(
+      { alert_ids: ids },
+      "somebody has locked these alerts: the outcomes of their last attempts could not be written down",
+    );
   }
 
   #report(delivery: Delivery<RecordedPayload>, outcome: Outcome): void {

@@ -46,6 +46,8 @@ export async function recordCertificates(
                sans jsonb, matched jsonb, issuer text, seen_at bigint, payload jsonb, last_error text)
         WHERE NOT EXISTS (SELECT FROM public.alerts event
                           WHERE event.issuance_id = r.issuance_id AND r.certificate_key = ANY (event.merged_keys))
+          -- The conflict alone would wait for whoever is changing the row that is there.
+          AND NOT EXISTS (SELECT FROM public.alerts known WHERE known.certificate_key = r.certificate_key)
         -- Replicas that record the same certificates wait for each other, and in one order never both.
         ORDER BY r.certificate_key
         ON CONFLICT (certificate_key) DO NOTHING

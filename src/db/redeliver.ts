@@ -22,7 +22,7 @@ const toRedeliver = `
 
 /**
  * Makes given-up events due again, as if they were never tried, in one statement. Safe to run twice: what is due is
- * passed over. A delivering replica finds them at its next poll.
+ * passed over, and what somebody else has locked. A delivering replica finds them at its next poll.
  */
 export async function redeliver(db: Queryable, options: RedeliverOptions): Promise<Redelivered[]> {
   return await db.query<Redelivered>(
@@ -32,7 +32,7 @@ export async function redeliver(db: Queryable, options: RedeliverOptions): Promi
         WITH due AS (
           UPDATE public.alerts
           SET next_attempt_at = now(), lease_until = NULL, attempts = 0, expired_claims = 0, given_up_at = NULL
-          WHERE ${toRedeliver}
+          WHERE id = ANY (ARRAY(SELECT id FROM public.alerts WHERE ${toRedeliver} FOR UPDATE SKIP LOCKED))
           RETURNING severity
         )
         SELECT severity, count(*)::int AS count FROM due GROUP BY severity ORDER BY severity DESC`,

@@ -166,12 +166,13 @@ describeIfAvailable("the database in trouble", NO_POSTGRES, () => {
         await other.query("BEGIN");
         // Rows that are locked it passes over. The event of an issuance that another session may be about to make it
         // cannot: it waits for that, with all that it judges locked.
-        await other.query(
+        const { rowCount } = await other.query(
           `INSERT INTO public.alerts (fingerprint, sans, matched, seen_at, severity, issuance_id, event_number)
            SELECT '', '[]', '[]', 0, 'suspicious', issuance_id, 0 FROM public.alerts
            WHERE id = (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id)
                        FROM public.alerts WHERE severity = 'pending')`,
         );
+        expect(rowCount).toBe(1);
         await bed.waitFor("certwatch to wait for it", async () => {
           const waiting = await bed.db.query(
             {

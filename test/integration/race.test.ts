@@ -228,6 +228,42 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
       noErrors();
     });
 
+    test("a certificate that comes again, which is passed over for good", async () => {
+      const updates = hijacks().map((hijack) => final(hijack));
+      await replicas[0].record(updates.slice(0, 1));
+      await replicas[0].db.transaction(deadlineMs, async (tx) => {
+        await tx.execute({ text: "UPDATE public.alerts SET last_error = 'by hand'" }, deadlineMs);
+        await replicas[1].record(updates);
+        expect(await replicas[1].value("SELECT count(*) FROM public.alerts")).toBe(count);
+      });
+      noErrors();
+    });
+
+    test("more certificates than one look takes", async () => {
+      const template = final(theirs.issue({ dnsNames }));
+      const many = Array.from({ length: 1_100 }, (_, i) => ({
+        ...template,
+        serial: i.toString(16),
+        fingerprintSha1: i.toString(16).padStart(40, "0"),
+      }));
+      await replicas[0].record(many);
+      await replicas[0].query("UPDATE public.alerts SET judge_at = now() - interval '1 hour'");
+      await replicas[0].db.transaction(deadlineMs, async (tx) => {
+        await tx.execute({ text: "SELECT FROM public.alerts FOR UPDATE" }, deadlineMs);
+        await replicas[0].record(hijacks().map((hijack) => final(hijack)));
+        const classifier = replicas[1].classifier();
+        classifier.loop.start();
+        await vi.waitFor(async () => {
+          const judged = await replicas[0].value(
+            "SELECT count(*) FROM public.alerts WHERE severity = 'suspicious'",
+          );
+          expect(judged).toBe(count);
+        }, deadlineMs);
+        await classifier.loop.stop();
+      });
+      noErrors();
+    });
+
     test("an event under delivery holds up no other", async () => {
       const receiver = await startWebhookReceiver();
       await replicas[0].record(hijacks().map((hijack) => final(hijack)));
@@ -242,7 +278,10 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
             deadlineMs,
           );
         });
-        await vi.waitFor(async () => expect(await stateOf("delivered")).toEqual(Array(count).fill(true)));
+        await vi.waitFor(
+          async () => expect(await stateOf("delivered")).toEqual(Array(count).fill(true)),
+          deadlineMs,
+        );
         expect(receiver.count).toBe(count);
         noErrors();
       } finally {

@@ -88,19 +88,18 @@ export class Replica {
     return await recorder.drain(20_000);
   }
 
-  /** One step of a new classifier: the first looks, then what is due. */
-  async judge({
-    precertMatch = "serial",
-    deliver = true,
-    deliverer,
-    firstLook = [],
-  }: JudgeOptions = {}): Promise<void> {
-    const classifier = new Classifier({
+  classifier({ precertMatch = "serial", deliver = true, deliverer }: JudgeOptions = {}): Classifier {
+    return new Classifier({
       ...this,
       graceSeconds: 0,
       precertMatch,
       deliverer: deliver ? (deliverer ?? withoutPlaces) : null,
     });
+  }
+
+  /** One step of a new classifier: the first looks, then what is due. */
+  async judge({ firstLook = [], ...options }: JudgeOptions = {}): Promise<void> {
+    const classifier = this.classifier(options);
     if (firstLook.length > 0) classifier.firstLook(firstLook);
     await oneStep(classifier.loop);
   }

@@ -102,8 +102,10 @@ export class Deliverer {
     await new Promise(setImmediate); // for those that had their answer already
     try {
       const settleEndMs = performance.now() + settlePatienceMs;
-      while ((await this.#settle()) !== Number.POSITIVE_INFINITY && performance.now() < settleEndMs) {
+      await this.#settle();
+      while (this.#held.ended().length > 0 && performance.now() < settleEndMs) {
         await new Promise((resolve) => setTimeout(resolve, 20));
+        await this.#settle();
       }
       this.#reportLocked();
       // Aborted attempts have no known outcome and do not count: the events are due again at once.

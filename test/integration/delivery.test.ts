@@ -1,5 +1,6 @@
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { outcomeOf } from "../../src/alerts/outcome.ts";
 import type { RecordedPayload } from "../../src/alerts/payload.ts";
 import { claimDeliveries } from "../../src/db/claim-deliveries.ts";
 import { settleDeliveries } from "../../src/db/settle-deliveries.ts";
@@ -368,13 +369,8 @@ describeOnEveryDatabase("delivery", (open) => {
     await replica.emptyTables();
     await makeSuspicious(1);
     expect((await replica.rows()).map(({ id }) => id)).toEqual([delivered!.id]);
-    const outcome = {
-      issuance_id: delivered!.issuanceId,
-      delivered: true,
-      error: null,
-      retry_after_seconds: null,
-    };
-    expect(await settleDeliveries(replica.db, [{ ...delivered!, ...outcome }], deadlineMs)).toEqual([]);
+    const outcome = outcomeOf(delivered!, { ok: true }, 3);
+    expect(await settleDeliveries(replica.db, [outcome], deadlineMs)).toEqual([]);
     expect(await replica.rows()).toMatchObject([{ delivered: false, is_due: true, attempts: 0 }]);
     await replica.deliver(receiver.url);
     expect(await replica.rows()).toMatchObject([{ delivered: true }]);

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { outcomeOf } from "../../src/alerts/outcome.ts";
 import type { RecordedPayload } from "../../src/alerts/payload.ts";
 import { claimDeliveries, type Delivery } from "../../src/db/claim-deliveries.ts";
 import { releaseDeliveries, settleDeliveries } from "../../src/db/settle-deliveries.ts";
@@ -177,13 +178,7 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
     const firstAlone = (value: boolean) => [!value, ...Array(count - 1).fill(value)];
 
     test("outcomes", async () => {
-      const outcomes = (await claimedEvents()).map(({ issuanceId, ...delivery }) => ({
-        ...delivery,
-        issuance_id: issuanceId,
-        delivered: true,
-        error: null,
-        retry_after_seconds: null,
-      }));
+      const outcomes = (await claimedEvents()).map((delivery) => outcomeOf(delivery, { ok: true }, 3));
       await whileFirstIsLocked(async (lockedId) => {
         expect(await settleDeliveries(replicas[1].db, outcomes, deadlineMs)).toEqual([lockedId]);
         expect(await stateOf("delivered")).toEqual(firstAlone(true));

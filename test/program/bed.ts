@@ -8,7 +8,14 @@ import { watchNames } from "../../src/demo/upstream.ts";
 import { wireMessage } from "../../src/demo/wire.ts";
 import { openPglite } from "../support/embedded.ts";
 import { type DatabaseSource, NO_POSTGRES_OR_DSN, openPostgres } from "../support/postgres.ts";
-import { endPrograms, type Program, secrets, spawnProgram, withSecrets } from "../support/program.ts";
+import {
+  endPrograms,
+  type Program,
+  secrets,
+  secretWebhookUrl,
+  spawnProgram,
+  withSecrets,
+} from "../support/program.ts";
 
 /** What every test bed watches. */
 export const watched = "watched.example";
@@ -58,11 +65,7 @@ export async function openBed(dsn: string): Promise<Bed> {
   const env: NodeJS.ProcessEnv = {
     POSTGRES_DSN: withSecrets(dsn, secrets.dsnPassword),
     CERTSTREAM_URL: withSecrets(simulator.url, secrets.feedPassword, secrets.feedToken),
-    WEBHOOK_URL: withSecrets(
-      `${receiver.url}${secrets.webhookPath}`,
-      secrets.webhookPassword,
-      secrets.webhookToken,
-    ),
+    WEBHOOK_URL: secretWebhookUrl(receiver.url),
     WEBHOOK_SECRET: secrets.webhookSecret,
     WEBHOOK_AUTHORIZATION: secrets.authorization,
     API_PORT: "0",

@@ -13,6 +13,7 @@ import {
   isOutputBlocking,
   runProgram,
   secrets,
+  secretWebhookUrl,
   spawnProgram,
   tellsBlocking,
   withSecrets,
@@ -31,11 +32,7 @@ describe("run --embedded", () => {
     env = {
       DATA_DIR: dir,
       CERTSTREAM_URL: withSecrets(simulator.url, secrets.feedPassword, secrets.feedToken),
-      WEBHOOK_URL: withSecrets(
-        `${receiver.url}${secrets.webhookPath}`,
-        secrets.webhookPassword,
-        secrets.webhookToken,
-      ),
+      WEBHOOK_URL: secretWebhookUrl(receiver.url),
       API_PORT: "0",
       SUSPICIOUS_GRACE_S: "0.2",
       WATCH_REFRESH_INTERVAL_S: "0.2",

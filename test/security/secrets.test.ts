@@ -6,6 +6,7 @@ import {
   type Program,
   runProgram,
   secrets,
+  secretWebhookUrl,
   spawnProgram,
   withSecrets,
 } from "../support/program.ts";
@@ -89,11 +90,7 @@ describeIfAvailable("secrets are in nothing that is printed or served", NO_POSTG
       "URLs of the wrong kind",
       () => ({
         CERTSTREAM_URL: withSecrets("http://feed.example/", secrets.feedPassword, secrets.feedToken),
-        WEBHOOK_URL: withSecrets(
-          `ftp://hook.example/${secrets.webhookPath}`,
-          secrets.webhookPassword,
-          secrets.webhookToken,
-        ),
+        WEBHOOK_URL: secretWebhookUrl(`ftp://hook.example/`),
       }),
       2,
       "WEBHOOK_URL=***",
@@ -146,11 +143,7 @@ describeIfAvailable("secrets are in nothing that is printed or served", NO_POSTG
       CERTSTREAM_URL: [bed.env.CERTSTREAM_URL, `ws://127.0.0.1:${port}`, `ws://${noName}`, "ws://localhost:1"]
         .map((url, i) => (i === 0 ? url : withSecrets(`${url}/`, secrets.feedPassword, secrets.feedToken)))
         .join(),
-      WEBHOOK_URL: withSecrets(
-        `http://127.0.0.1:${port}/${secrets.webhookPath}`,
-        secrets.webhookPassword,
-        secrets.webhookToken,
-      ),
+      WEBHOOK_URL: secretWebhookUrl(`http://127.0.0.1:${port}/`),
       WEBHOOK_MAX_ATTEMPTS: "1",
     });
     await program.waitForLog("connected to the feed");

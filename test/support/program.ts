@@ -28,6 +28,10 @@ export function withSecrets(url: string, password: string, token?: string): stri
   return `${scheme}${credentials}@${rest}${token === undefined ? "" : `?token=${token}`}`;
 }
 
+/** The URL of a webhook, which ends in `/`, with a secret wherever one can be. */
+export const secretWebhookUrl = (url: string): string =>
+  withSecrets(`${url}${secrets.webhookPath}`, secrets.webhookPassword, secrets.webhookToken);
+
 /** One line of the log. */
 export type LogLine = { level: string; msg: string; time: string } & Record<string, unknown>;
 

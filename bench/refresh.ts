@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { parseDsn } from "../src/db/dsn.ts";
 import { openPool } from "../src/db/pool.ts";
-import { readWatchListRows } from "../src/db/read-watch-list.ts";
 import { buildWatchList } from "../src/watchlist/matcher.ts";
+import { readWatchListRows } from "../src/watchlist/read.ts";
 import { startSender, startService } from "./support/children.ts";
 import { type BenchDatabase, fillWatchList, withDatabase } from "./support/database.ts";
 import { progress, type Reporter, runIfMain } from "./support/report.ts";

@@ -1,6 +1,8 @@
 import { z } from "zod";
+import type { WebhookTarget } from "./alerts/webhook.ts";
 import { createConnector } from "./db/connect.ts";
 import { maskDsn, parseDsn } from "./db/dsn.ts";
+import type { LogLevel } from "./log.ts";
 
 /** Everything that can be configured, checked. Built by {@link readConfig} and never changed. */
 export interface Config {
@@ -32,18 +34,9 @@ export interface FeedConfig {
   name: string;
 }
 
-export interface WebhookConfig {
-  /** Without credentials: they are in `authorization`. */
-  url: string;
-  timeoutSeconds: number;
-  /** `whsec_...` or plain base64. */
-  secret: string | null;
-  /** The `Authorization` header. */
-  authorization: string | null;
+export interface WebhookConfig extends WebhookTarget {
   maxAttempts: number;
 }
-
-export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
 
 /** The configuration cannot be used. `problems` has one sentence for each variable that is wrong. */
 export class ConfigError extends Error {

@@ -1,10 +1,11 @@
 import { isatty } from "node:tty";
 import { type Logger, pino } from "pino";
 import { build } from "pino-pretty";
-import type { LogLevel } from "./config.ts";
 import { settledWithin } from "./loop.ts";
 
 export type { Logger } from "pino";
+
+export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
 
 /** What JSON leaves as it is and a terminal acts on: DEL and C1 controls, bidi and format characters, line separators. */
 const actedOn = /[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu;

@@ -1,28 +1,28 @@
-import { Classifier } from "./alerts/classify.ts";
 import { Deliverer } from "./alerts/deliver.ts";
 import { createAlertGauges } from "./alerts/gauges.ts";
 import { concurrency } from "./alerts/held-events.ts";
+import { Judge } from "./alerts/judge.ts";
 import { createPruner } from "./alerts/prune.ts";
 import { Recorder } from "./alerts/record.ts";
 import { WebhookSender } from "./alerts/webhook.ts";
 import { type Config, maskWebhookUrl } from "./config.ts";
 import { errorKind, errorMessage } from "./db/errors.ts";
-import { inventoryGaps } from "./db/inventory-gaps.ts";
 import { observeDatabase } from "./db/observe.ts";
 import { DatabaseUnusableError, openDatabase, waitUntilUsable } from "./db/open.ts";
 import { FeedClient } from "./feed/client.ts";
 import { createGapReporter } from "./feed/gap-reporter.ts";
+import { Watcher } from "./feed/watcher.ts";
 import { type Health, startApi } from "./http.ts";
+import { inventoryGaps } from "./inventory/gaps.ts";
 import { type Logger, RateLimitedLog } from "./log.ts";
 import { type Loop, settledWithin } from "./loop.ts";
 import { createMetrics } from "./metrics.ts";
 import { version } from "./version.ts";
 import { WatchListRefresh } from "./watchlist/refresh.ts";
-import { Watcher } from "./watchlist/watcher.ts";
 
 // The pipeline. It is wired below from its end to its beginning, each stage before the one that feeds it.
 //
-//   certstream ──> FeedClient ──> Watcher ────> Recorder ───> Classifier ──> Deliverer ──> webhook
+//   certstream ──> FeedClient ──> Watcher ────> Recorder ───> Judge ──> Deliverer ──> webhook
 //                                    │              │             │  │           │
 //                            WatchListRefresh       └─────────────│──┴───────────┘
 //                                    │                            │        │
@@ -126,17 +126,17 @@ async function wire(
     add(deliverer.claiming);
   }
   const { precertMatch } = config;
-  const classifier = new Classifier({
+  const judge = new Judge({
     ...shared,
     precertMatch,
     deliverer,
-    onError: onError("classification"),
+    onError: onError("judging"),
   });
-  add(classifier.loop);
+  add(judge.loop);
   const recorder = new Recorder({
     ...shared,
     lostSessions: () => database.db.lostSessions,
-    onRecorded: (certificates) => classifier.firstLook(certificates),
+    onRecorded: (certificates) => judge.firstLook(certificates),
     onError: onError("recording"),
   });
   add(recorder.loop);
@@ -231,7 +231,7 @@ async function wire(
     else log.fatal({ error: errorMessage(failure) }, "certwatch cannot go on");
     await Promise.all(feeds.map((feed) => feed.stop()));
     // Side by side: whoever sends the signal often waits for no more than ten seconds.
-    const judgingAndDelivery = Promise.all([classifier.loop.stop(), deliverer?.stop(stopPatienceMs)]);
+    const judgingAndDelivery = Promise.all([judge.loop.stop(), deliverer?.stop(stopPatienceMs)]);
     const [lost] = await Promise.all([
       recorder.drain(drainPatienceMs),
       settledWithin(judgingAndDelivery, stopPatienceMs + settlePatienceMs),

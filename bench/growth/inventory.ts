@@ -1,4 +1,4 @@
-import type { MatchBasis } from "../../src/issuance/inventory.ts";
+import type { MatchBasis } from "../../src/inventory/recognise.ts";
 import { type BenchDatabase, serverVersion, withDatabase } from "../support/database.ts";
 import type { Plot } from "../support/plot.ts";
 import { progress, type Reporter } from "../support/report.ts";
@@ -86,7 +86,7 @@ function sectionOf(points: InventoryPoint[], version: string): Measured {
   });
   return {
     heading: "The inventory",
-    text: `Wall time to judge ${figure(alertsPerTurn)} certificates whose grace is over, by the service's classifier against ${version} with fsync, from reading them to the commit of the last verdict; of it, in brackets, the statements that look into \`public.certs\`. Certificates come from all over the inventory, others each time. The machine's memory holds the table, PostgreSQL's own (128 MB) does not. Who is recognised by serial number, or not at all, was looked for by fingerprint and TBS hash before.`,
+    text: `Wall time to judge ${figure(alertsPerTurn)} certificates whose grace is over, by the service's judge against ${version} with fsync, from reading them to the commit of the last verdict; of it, in brackets, the statements that look into \`public.certs\`. Certificates come from all over the inventory, others each time. The machine's memory holds the table, PostgreSQL's own (128 MB) does not. Who is recognised by serial number, or not at all, was looked for by fingerprint and TBS hash before.`,
     columns: ["rows", "MB, indexes included", ...bases.map(({ name }) => `${name}, ms`)],
     rows: points.map((point) => [
       figure(point.size),

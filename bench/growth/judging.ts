@@ -1,12 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { pino } from "pino";
-import { Classifier } from "../../src/alerts/classify.ts";
+import { Judge } from "../../src/alerts/judge.ts";
 import type { RecordedPayload } from "../../src/alerts/payload.ts";
+import { type CertificateRow, recordCertificates } from "../../src/alerts/sql/record-certificates.ts";
 import { parseDsn } from "../../src/db/dsn.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
-import { type CertificateRow, recordCertificates } from "../../src/db/record-certificates.ts";
+import type { MatchBasis } from "../../src/inventory/recognise.ts";
 import { precertificateUpdateType } from "../../src/issuance/identity.ts";
-import type { MatchBasis } from "../../src/issuance/inventory.ts";
 import { createMetrics } from "../../src/metrics.ts";
 import { within } from "../support/within.ts";
 import type { OwnCertificate } from "./inventory-table.ts";
@@ -23,7 +23,7 @@ const deadlineMs = 60_000;
 const deliverer = { leaseSeconds: 40, reserve: () => false, take: () => {}, wake: () => {} };
 
 /**
- * Records certificates whose grace is over, and has them judged by the service's own classifier, in this process.
+ * Records certificates whose grace is over, and has them judged by the service's own judge, in this process.
  *
  * @param expected how each of them is to be recognised.
  * @throws where one is recognised in another way.
@@ -39,7 +39,7 @@ export async function judge(
       const batch = certificates.slice(at, at + 500);
       await recordCertificates(pool, batch, { graceSeconds: 0, deliver: true, deadlineMs });
     }
-    const judging = await classify(pool, certificates.length);
+    const judging = await judgeAll(pool, certificates.length);
     const rows = await pool.query<{ basis: string; n: number }>(
       { text: `SELECT match_basis AS basis, count(*)::int AS n FROM public.alerts GROUP BY 1` },
       deadlineMs,
@@ -53,7 +53,7 @@ export async function judge(
   }
 }
 
-async function classify(pool: Database, count: number): Promise<Judging> {
+async function judgeAll(pool: Database, count: number): Promise<Judging> {
   let lookUpMs = 0;
   const db: Database = {
     async query(sql, ms) {
@@ -66,7 +66,7 @@ async function classify(pool: Database, count: number): Promise<Judging> {
     transaction: (ms, work) => pool.transaction(ms, work),
     end: () => pool.end(),
   };
-  let classifier: Classifier | undefined;
+  let judge: Judge | undefined;
   const judged = new Promise<number>((resolve, reject) => {
     let lines = 0;
     const startMs = performance.now();
@@ -75,7 +75,7 @@ async function classify(pool: Database, count: number): Promise<Judging> {
       lines += 1;
       if (lines === count) resolve(performance.now() - startMs);
     };
-    classifier = new Classifier({
+    judge = new Judge({
       db,
       log: pino({ level: "info" }, { write: onLine }),
       metrics: createMetrics({ version: "bench", feeds: [] }),
@@ -84,17 +84,17 @@ async function classify(pool: Database, count: number): Promise<Judging> {
       deliverer,
       onError: reject,
     });
-    classifier.loop.start();
+    judge.loop.start();
   });
   const judgedMs = await within(deadlineMs, judged, `judging ${count} alerts`);
-  await classifier!.loop.stop();
+  await judge!.loop.stop();
   return { judgedMs, lookUpMs };
 }
 
 const strange = (bytes: number) => randomBytes(bytes).toString("hex");
 
 /** An alert that the inventory's row recognises in this way and in no stronger one. */
-export function alertFor(own: OwnCertificate, basis: MatchBasis): CertificateRow<RecordedPayload> {
+export function alertFor(own: OwnCertificate, basis: MatchBasis): CertificateRow {
   const isOwn = { fingerprint: basis === "fingerprint", serial: basis !== "none" };
   const hasOwnTbs = basis === "fingerprint" || basis === "tbs";
   const fingerprint = isOwn.fingerprint ? own.fingerprint : strange(20);

@@ -1,13 +1,13 @@
-import { claimDeliveries, type Delivery, millisecondsToNextDelivery } from "../db/claim-deliveries.ts";
 import type { Database } from "../db/pool.ts";
-import { type Outcome, releaseDeliveries, settleDeliveries } from "../db/settle-deliveries.ts";
-import { adoptObserved, giveUpExpired } from "../db/sweep-deliveries.ts";
 import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
-import { type HeldEvent, HeldEvents, type Severity } from "./held-events.ts";
+import { type HeldEvent, HeldEvents } from "./held-events.ts";
 import { outcomeOf } from "./outcome.ts";
-import { type RecordedPayload, toPayload } from "./payload.ts";
+import { type Severity, toPayload } from "./payload.ts";
+import { claimDeliveries, type Delivery, millisecondsToNextDelivery } from "./sql/claim-deliveries.ts";
+import { type Outcome, releaseDeliveries, settleDeliveries } from "./sql/settle-deliveries.ts";
+import { adoptObserved, giveUpExpired } from "./sql/sweep-deliveries.ts";
 import type { WebhookSender } from "./webhook.ts";
 
 /** How often to look for what other replicas left behind. */
@@ -73,7 +73,7 @@ export class Deliverer {
   }
 
   /** Takes events that were claimed as they were judged, at `claimedMs` or later, and ends all reservations. */
-  take(deliveries: Delivery<RecordedPayload>[], claimedMs: number): void {
+  take(deliveries: Delivery[], claimedMs: number): void {
     const reserved = this.#held.endReservations();
     for (const delivery of deliveries) this.#held.add(delivery, claimedMs);
     this.#postWaiting();
@@ -138,7 +138,7 @@ export class Deliverer {
     // Before the question, so that what becomes due meanwhile can only bring the next one forward.
     this.#nextDueMs[severity] = this.#nextSweepMs;
     try {
-      const claimed = await claimDeliveries<RecordedPayload>(db, {
+      const claimed = await claimDeliveries(db, {
         severity,
         limit,
         leaseSeconds,
@@ -214,7 +214,7 @@ export class Deliverer {
     );
   }
 
-  #report(delivery: Delivery<RecordedPayload>, outcome: Outcome): void {
+  #report(delivery: Delivery, outcome: Outcome): void {
     const { log, metrics } = this.#options;
     const fields = { alert_id: delivery.id, severity: delivery.severity, attempt: delivery.attempts + 1 };
     if (outcome.delivered) {

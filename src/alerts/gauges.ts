@@ -1,7 +1,7 @@
-import { countAlerts } from "../db/count-alerts.ts";
 import type { Database } from "../db/pool.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
+import { countAlerts } from "./sql/count-alerts.ts";
 
 const intervalMs = 15_000;
 const deadlineMs = 10_000;

@@ -1,8 +1,6 @@
-import type { Delivery } from "../db/claim-deliveries.ts";
-import type { Outcome } from "../db/settle-deliveries.ts";
-import type { RecordedPayload } from "./payload.ts";
-
-export type Severity = "info" | "suspicious";
+import type { Severity } from "./payload.ts";
+import type { Delivery } from "./sql/claim-deliveries.ts";
+import type { Outcome } from "./sql/settle-deliveries.ts";
 
 /** Attempts under way at once: as many connections to the receiver. */
 export const concurrency = 32;
@@ -21,7 +19,7 @@ const maxWaitMs = 10_000;
 
 /** An event that this process holds, from its claim to the commit of its outcome. */
 export interface HeldEvent {
-  readonly delivery: Delivery<RecordedPayload>;
+  readonly delivery: Delivery;
   /** By the monotonic clock, and not later than by the database's: when its lease began. */
   readonly claimedMs: number;
   /** `null` while the receiver has not answered. */
@@ -74,7 +72,7 @@ export class HeldEvents {
     return reserved;
   }
 
-  add(delivery: Delivery<RecordedPayload>, claimedMs: number): void {
+  add(delivery: Delivery, claimedMs: number): void {
     // Its lease ended before its success could be written down; that counts whoever holds it.
     const before = this.#held.get(delivery.id);
     if (before?.outcome?.delivered && before.delivery.issuanceId === delivery.issuanceId) return;

@@ -1,10 +1,10 @@
-import type { Delivery } from "../db/claim-deliveries.ts";
-import type { Outcome } from "../db/settle-deliveries.ts";
+import type { Delivery } from "./sql/claim-deliveries.ts";
+import type { Outcome } from "./sql/settle-deliveries.ts";
 import type { SendResult } from "./webhook.ts";
 
 /** What an attempt makes of its event: delivered, due again after a wait, or given up. */
 export function outcomeOf(
-  { id, issuanceId, lease, attempts }: Pick<Delivery<unknown>, "id" | "issuanceId" | "lease" | "attempts">,
+  { id, issuanceId, lease, attempts }: Pick<Delivery, "id" | "issuanceId" | "lease" | "attempts">,
   result: SendResult,
   maxAttempts: number,
 ): Outcome {

@@ -1,9 +1,12 @@
 import type { CertUpdate } from "../feed/message.ts";
-import type { Match } from "../watchlist/watcher.ts";
+import type { Match } from "../watchlist/matcher.ts";
+
+/** What an event says: the certificate is one's own (`info`), or nothing in the inventory belongs to it. */
+export type Severity = "info" | "suspicious";
 
 /** What a webhook receives, as JSON. Absent values are `null`, never missing. Times are epoch seconds. */
 export interface Payload extends RecordedFields {
-  severity: "info" | "suspicious";
+  severity: Severity;
   /** The row in `alerts`. */
   alert_id: number;
   issuance_id: string;
@@ -86,7 +89,7 @@ const unknown: RecordedFields = {
 /** The webhook's body, its fields in the documented order (JSONB does not keep one). */
 export function toPayload(alert: {
   id: number;
-  severity: "info" | "suspicious";
+  severity: Severity;
   issuanceId: string;
   matchBasis: string;
   reason: string;

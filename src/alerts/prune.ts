@@ -1,7 +1,7 @@
 import type { Database } from "../db/pool.ts";
-import { pruneAlerts } from "../db/prune-alerts.ts";
 import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
+import { pruneAlerts } from "./sql/prune-alerts.ts";
 
 const batchSize = 5_000;
 const deadlineMs = 30_000;

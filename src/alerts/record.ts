@@ -1,15 +1,15 @@
 import { LRUCache } from "lru-cache";
-import type { PendingCertificate } from "../db/due-certificates.ts";
 import { errorKind, errorMessage } from "../db/errors.ts";
 import type { Database } from "../db/pool.ts";
-import { type CertificateRow, recordCertificates } from "../db/record-certificates.ts";
 import type { CertUpdate } from "../feed/message.ts";
 import { identify } from "../issuance/identity.ts";
+import type { PendingCertificate } from "../issuance/pending.ts";
 import { flushed, type Logger, lossLog } from "../log.ts";
 import { Loop, settledWithin } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
-import type { Match } from "../watchlist/watcher.ts";
-import { type RecordedPayload, toRecordedPayload } from "./payload.ts";
+import type { Match } from "../watchlist/matcher.ts";
+import { toRecordedPayload } from "./payload.ts";
+import { type CertificateRow, recordCertificates } from "./sql/record-certificates.ts";
 
 const maxWaiting = 100_000;
 const maxWaitingBytes = 256 * 1024 * 1024;
@@ -35,10 +35,8 @@ export interface RecorderOptions {
   onError: (error: unknown) => void;
 }
 
-type MatchedRow = CertificateRow<Partial<RecordedPayload>>;
-
 interface Waiting {
-  row: MatchedRow;
+  row: CertificateRow;
   bytes: number;
 }
 
@@ -69,7 +67,7 @@ export class Recorder {
     const { issuanceId, certificateKey, tbsSha256 } = identify(update);
     if (this.#isRecorded(certificateKey) || this.#waiting.has(certificateKey)) return;
     const seenAt = Math.floor(update.seenEpochSeconds ?? Date.now() / 1000);
-    const row: MatchedRow = {
+    const row: CertificateRow = {
       certificate_key: certificateKey,
       issuance_id: issuanceId,
       tbs_sha256: tbsSha256,
@@ -146,8 +144,8 @@ export class Recorder {
     return this.#waiting.size > 0 ? 0 : Number.POSITIVE_INFINITY;
   }
 
-  #nextBatch(): MatchedRow[] {
-    const rows: MatchedRow[] = [];
+  #nextBatch(): CertificateRow[] {
+    const rows: CertificateRow[] = [];
     let batchBytes = 0;
     for (const { row, bytes } of this.#waiting.values()) {
       batchBytes += bytes;
@@ -158,7 +156,7 @@ export class Recorder {
   }
 
   /** One bad row never takes its neighbours along. */
-  async #recordOneByOne(rows: MatchedRow[], queryDeadlineMs: number): Promise<void> {
+  async #recordOneByOne(rows: CertificateRow[], queryDeadlineMs: number): Promise<void> {
     for (const row of rows) {
       try {
         await this.#record([row], queryDeadlineMs);
@@ -170,7 +168,7 @@ export class Recorder {
   }
 
   /** A row that the database refuses for its data is stored with its names alone, and with the reason. */
-  async #recordStripped(row: MatchedRow, refusal: unknown, queryDeadlineMs: number): Promise<void> {
+  async #recordStripped(row: CertificateRow, refusal: unknown, queryDeadlineMs: number): Promise<void> {
     this.#options.onError(refusal);
     try {
       await this.#record([stripped(row, errorMessage(refusal))], queryDeadlineMs);
@@ -181,7 +179,7 @@ export class Recorder {
     }
   }
 
-  async #record(rows: MatchedRow[], queryDeadlineMs: number): Promise<void> {
+  async #record(rows: CertificateRow[], queryDeadlineMs: number): Promise<void> {
     const { db, graceSeconds, deliver, lostSessions } = this.#options;
     const lostBefore = lostSessions();
     const recorded = await recordCertificates(db, rows, {
@@ -216,7 +214,7 @@ export class Recorder {
     this.#options.metrics.alertsWaiting.set(this.#waiting.size);
   }
 
-  #drop(row: MatchedRow, reason: string): void {
+  #drop(row: CertificateRow, reason: string): void {
     this.#options.metrics.alertsDropped.inc();
     const log = lossLog(this.#options.log);
     log.error(
@@ -226,7 +224,7 @@ export class Recorder {
   }
 }
 
-function toPending(id: number, row: MatchedRow): PendingCertificate {
+function toPending(id: number, row: CertificateRow): PendingCertificate {
   const { payload } = row;
   return {
     id,
@@ -242,7 +240,7 @@ function toPending(id: number, row: MatchedRow): PendingCertificate {
   };
 }
 
-function stripped(row: MatchedRow, reason: string): MatchedRow {
+function stripped(row: CertificateRow, reason: string): CertificateRow {
   const ascii = (names: string[]) => names.map((name) => name.replaceAll(/[^\x20-\x7e]/g, "?"));
   const sans = ascii(row.sans);
   const payload = { matched_entries: row.matched, matched_sans: sans, all_sans: sans, seen_at: row.seen_at };
@@ -253,7 +251,7 @@ function stripped(row: MatchedRow, reason: string): MatchedRow {
  * An upper estimate that costs nothing: two bytes a character, and what V8 needs around them. Measured on Node.js 20, a
  * certificate with one name takes 1.3 kB, with a hundred 7.8 kB.
  */
-function approximateBytes(row: MatchedRow): number {
+function approximateBytes(row: CertificateRow): number {
   let bytes = 1_200 + 2 * (row.issuer?.length ?? 0);
   for (const names of [row.sans, row.matched]) for (const name of names) bytes += 2 * name.length + 64;
   for (const value of Object.values(row.payload)) bytes += typeof value === "string" ? 2 * value.length : 0;

@@ -1,17 +1,19 @@
-import type { PendingCertificate } from "../db/due-certificates.ts";
-import type { Verdict } from "../db/judge-certificates.ts";
+import type { Recognition } from "../inventory/recognise.ts";
 import { precertificateUpdateType } from "../issuance/identity.ts";
-import type { InventoryMatch } from "../issuance/inventory.ts";
+import type { PendingCertificate } from "../issuance/pending.ts";
+import type { Verdict } from "./sql/judge-certificates.ts";
 
 /** The verdict on a certificate, from what the inventory said of it, with the sentence that a person reads. */
 export function verdictOf(
   certificate: PendingCertificate,
-  match: InventoryMatch,
+  recognition: Recognition,
   precertMatch: "serial" | "tbs",
 ): Verdict {
-  const { basis, inventoryRow } = match;
+  const { basis, inventoryRow } = recognition;
   const isKnown = basis !== "none";
-  const reason = isKnown ? knownReasons[basis](certificate) : unknownReason(certificate, match, precertMatch);
+  const reason = isKnown
+    ? knownReasons[basis](certificate)
+    : unknownReason(certificate, recognition, precertMatch);
   return {
     id: certificate.id,
     issuance_id: certificate.issuanceId,
@@ -39,13 +41,13 @@ const knownReasons = {
 
 function unknownReason(
   certificate: PendingCertificate,
-  match: InventoryMatch,
+  recognition: Recognition,
   precertMatch: "serial" | "tbs",
 ): string {
-  if (match.nearMiss === "other contents") {
+  if (recognition.nearMiss === "other contents") {
     return "The inventory has a certificate with this serial number, validity and names, but with other contents (another TBSCertificate hash): this may be a copy made to look like yours.";
   }
-  if (match.nearMiss === "already used") {
+  if (recognition.nearMiss === "already used") {
     return "The inventory has a certificate with this serial number, validity and names, but another issuance was recognised by it before: one of the two is not yours.";
   }
   if (!isPrecertificate(certificate)) {

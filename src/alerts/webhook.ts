@@ -1,7 +1,17 @@
 import { Webhook } from "standardwebhooks";
 import { Agent, request } from "undici";
-import type { WebhookConfig } from "../config.ts";
 import { retryAfterSeconds } from "../retry-after.ts";
+
+/** Where alerts are posted, and how. */
+export interface WebhookTarget {
+  /** Without credentials: they are in `authorization`. */
+  url: string;
+  timeoutSeconds: number;
+  /** `whsec_...` or plain base64. */
+  secret: string | null;
+  /** The `Authorization` header. */
+  authorization: string | null;
+}
 
 /** The outcome of one attempt. `retryAfterSeconds`: what the receiver asked for, already bounded. */
 export type SendResult = { ok: true } | { ok: false; error: string; retryAfterSeconds: number };
@@ -14,21 +24,21 @@ const maxBodyMs = 1_000;
 
 /** Posts JSON to one receiver. */
 export class WebhookSender {
-  readonly #config: WebhookConfig;
+  readonly #target: WebhookTarget;
   readonly #agent: Agent;
   readonly #signer: Webhook | null;
   readonly #userAgent: string;
 
-  constructor(config: WebhookConfig, options: { version: string; connections: number }) {
-    this.#config = config;
+  constructor(target: WebhookTarget, options: { version: string; connections: number }) {
+    this.#target = target;
     this.#agent = new Agent({
       connections: options.connections,
-      connect: { timeout: config.timeoutSeconds * 1000 },
+      connect: { timeout: target.timeoutSeconds * 1000 },
       // The attempt's own timeout covers all of it, and may be longer than what undici would wait.
       headersTimeout: 0,
       bodyTimeout: 0,
     });
-    this.#signer = config.secret === null ? null : new Webhook(config.secret);
+    this.#signer = target.secret === null ? null : new Webhook(target.secret);
     this.#userAgent = `certwatch/${options.version}`;
   }
 
@@ -39,7 +49,7 @@ export class WebhookSender {
    * @param webhookId stable across all attempts of one alert (Standard Webhooks: `webhook-id`).
    */
   async send(payload: object, webhookId: string): Promise<SendResult> {
-    const { url, timeoutSeconds } = this.#config;
+    const { url, timeoutSeconds } = this.#target;
     const body = JSON.stringify(payload);
     // Not AbortSignal.timeout: that one goes off, and makes an error, also when the attempt is long over.
     const attempt = new AbortController();
@@ -85,7 +95,7 @@ export class WebhookSender {
       "user-agent": this.#userAgent,
       "webhook-id": webhookId,
     };
-    if (this.#config.authorization !== null) headers.authorization = this.#config.authorization;
+    if (this.#target.authorization !== null) headers.authorization = this.#target.authorization;
     if (this.#signer !== null) {
       const now = new Date();
       headers["webhook-timestamp"] = String(Math.floor(now.getTime() / 1000));

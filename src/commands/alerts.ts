@@ -1,4 +1,4 @@
-import { type AlertRow, listAlerts } from "../db/list-alerts.ts";
+import { type AlertRow, listAlerts } from "../alerts/sql/list-alerts.ts";
 import { type Column, formatTable, formatTime, jsonLine } from "../terminal.ts";
 import { UsageError } from "./errors.ts";
 import { parseSince } from "./since.ts";

@@ -6,7 +6,7 @@ import { styleText as style } from "node:util";
 import type { Payload } from "../alerts/payload.ts";
 import { readConfig } from "../config.ts";
 import { parseDsn } from "../db/dsn.ts";
-import { embeddedDsn } from "../db/embedded.ts";
+import { embeddedDsn } from "../db/embedded/open.ts";
 import { openPool } from "../db/pool.ts";
 import { startCertstreamSimulator } from "../demo/certstream.ts";
 import { startWebhookReceiver, type WebhookReceiver } from "../demo/receiver.ts";

@@ -1,6 +1,6 @@
 import { applySchema } from "../db/apply-schema.ts";
-import { planInventoryMigration } from "../db/plan-inventory-migration.ts";
 import type { Queryable } from "../db/pool.ts";
+import { planInventoryMigration } from "../inventory/plan-migration.ts";
 import { RefusedError } from "./errors.ts";
 import { commandDeadlineMs, type DatabaseFlags, withDatabase } from "./with-database.ts";
 

@@ -1,4 +1,4 @@
-import { countRedeliverable, redeliver as redeliverEvents } from "../db/redeliver.ts";
+import { countRedeliverable, redeliver as redeliverEvents } from "../alerts/sql/redeliver.ts";
 import { counted } from "../terminal.ts";
 import { parseSince } from "./since.ts";
 import { commandDeadlineMs, type DatabaseFlags, withDatabase } from "./with-database.ts";

@@ -1,8 +1,8 @@
 import { readConfig } from "../config.ts";
 import { describeTable, type TableDescription } from "../db/describe-table.ts";
-import { embeddedExists, openForCommand } from "../db/open-for-command.ts";
 import type { Database, Queryable } from "../db/pool.ts";
 import { RefusedError } from "./errors.ts";
+import { embeddedExists, openForCommand } from "./open-database.ts";
 
 /** Flags that every command with a database has. */
 export interface DatabaseFlags {

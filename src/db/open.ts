@@ -1,16 +1,21 @@
-import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import { interruptibleSleep } from "../loop.ts";
 import { applySchema } from "./apply-schema.ts";
 import { checkSchema, SchemaError } from "./check-schema.ts";
 import { parseDsn } from "./dsn.ts";
-import { openEmbedded } from "./embedded.ts";
+import { openEmbedded } from "./embedded/open.ts";
 import { errorKind, errorMessage } from "./errors.ts";
 import { type Database, openPool, type SessionPool } from "./pool.ts";
 
 /** The database cannot be used. The message says what to do. */
 export class DatabaseUnusableError extends Error {
   override readonly name = "DatabaseUnusableError";
+}
+
+/** Which database: Postgres by its DSN, or where that is `null` the embedded one in `dataDir`. */
+export interface DatabaseLocation {
+  postgresDsn: string | null;
+  dataDir: string;
 }
 
 export interface OpenDatabase<Db extends Database = Database> {
@@ -34,11 +39,11 @@ const lockPatienceMs = 5_000;
  * @param onFailure called when the embedded database ends by itself.
  */
 export async function openDatabase(
-  config: Config,
+  { postgresDsn, dataDir }: DatabaseLocation,
   onFailure: (error: Error) => void,
 ): Promise<OpenDatabase<SessionPool>> {
-  if (config.postgresDsn !== null) {
-    const dsn = parseDsn(config.postgresDsn);
+  if (postgresDsn !== null) {
+    const dsn = parseDsn(postgresDsn);
     const db = openPool(dsn);
     const hosts = dsn.hosts.map(({ host, port }) => `${host}:${port}`).join(",");
     return {
@@ -48,7 +53,7 @@ export async function openDatabase(
       close: () => db.end(),
     };
   }
-  const embedded = await openEmbedded({ dataDir: config.dataDir, patienceMs: lockPatienceMs, onFailure });
+  const embedded = await openEmbedded({ dataDir, patienceMs: lockPatienceMs, onFailure });
   const db = openPool(parseDsn(embedded.dsn));
   const close = async () => {
     await db.end();
@@ -60,7 +65,7 @@ export async function openDatabase(
     await close();
     throw error;
   }
-  return { db, description: `embedded in ${config.dataDir}`, warnings: [], close };
+  return { db, description: `embedded in ${dataDir}`, warnings: [], close };
 }
 
 /**

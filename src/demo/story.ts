@@ -1,3 +1,4 @@
+import type { Severity } from "../alerts/payload.ts";
 import { createAuthority, type Issuance } from "./certificates.ts";
 import type { CtLog, LogEntry } from "./log-entry.ts";
 
@@ -6,7 +7,7 @@ export interface Chapter {
   title: string;
   explanation: string;
   entries: LogEntry[];
-  expected: { severity: "info" | "suspicious"; san: string }[];
+  expected: { severity: Severity; san: string }[];
 }
 
 export interface Story {

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { NameTable } from "../feed/name-hash.ts";
 import { parseWatchEntry, sanForms } from "./domain.ts";
+import type { NameTable } from "./name-hash.ts";
 import { NameIndex } from "./name-index.ts";
 
 /** A saturated feed has the event loop for 0.8 ms a turn: this leaves it three quarters of the time. */
@@ -21,6 +21,12 @@ export interface WatchList {
    * Costs O(labels of the SAN).
    */
   match(san: string): string[];
+}
+
+/** The names of a certificate that are watched, and the entries that cover them. Both sorted and unique. */
+export interface Match {
+  entries: string[];
+  sans: string[];
 }
 
 /** Rows of the watch list that are not usable, with the first few of them (cut to 100 characters). */
@@ -71,4 +77,17 @@ function toWatchList(index: NameIndex): WatchList {
       return Array.from(found, (number) => index.entry(number));
     },
   };
+}
+
+/** `null` where no name is watched. */
+export function matchNames(names: string[], watchList: WatchList): Match | null {
+  const entries = new Set<string>();
+  const sans = new Set<string>();
+  for (const name of names) {
+    const covering = watchList.match(name);
+    if (covering.length === 0) continue;
+    sans.add(name);
+    for (const entry of covering) entries.add(entry);
+  }
+  return sans.size === 0 ? null : { entries: [...entries].sort(), sans: [...sans].sort() };
 }

@@ -7,7 +7,7 @@ import {
   type NameTable,
   nameCodes,
   slotHash,
-} from "../feed/name-hash.ts";
+} from "./name-hash.ts";
 
 const asterisk = 0x2a;
 const bytesPerEntryGuess = 24;

@@ -1,9 +1,9 @@
 import type { Database } from "../db/pool.ts";
-import { readWatchListRows } from "../db/read-watch-list.ts";
 import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import { buildWatchList, type WatchList } from "./matcher.ts";
+import { readWatchListRows } from "./read.ts";
 
 /** A million rows take a few seconds. */
 const deadlineMs = 60_000;

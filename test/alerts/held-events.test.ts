@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { concurrency, type HeldEvent, HeldEvents, type Severity } from "../../src/alerts/held-events.ts";
+import { concurrency, type HeldEvent, HeldEvents } from "../../src/alerts/held-events.ts";
+import type { Severity } from "../../src/alerts/payload.ts";
 
 const outcome = {
   id: 0,

@@ -5,7 +5,7 @@ import { parseDsn } from "../../src/db/dsn.ts";
 import { openPool } from "../../src/db/pool.ts";
 import type { CertUpdate } from "../../src/feed/message.ts";
 import { createMetrics } from "../../src/metrics.ts";
-import type { Match } from "../../src/watchlist/watcher.ts";
+import type { Match } from "../../src/watchlist/matcher.ts";
 import { final, theirs } from "../support/updates.ts";
 
 // What waits while the database is away. The recorder is not started: nothing is asked of the database.

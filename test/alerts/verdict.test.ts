@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { verdictOf } from "../../src/alerts/verdict.ts";
-import type { PendingCertificate } from "../../src/db/due-certificates.ts";
-import type { InventoryMatch } from "../../src/issuance/inventory.ts";
+import type { Recognition } from "../../src/inventory/recognise.ts";
+import type { PendingCertificate } from "../../src/issuance/pending.ts";
 
 const certificate: PendingCertificate = {
   id: 7,
@@ -16,18 +16,21 @@ const certificate: PendingCertificate = {
   updateType: "PrecertLogEntry",
 };
 const final = { ...certificate, updateType: "X509LogEntry" };
-const found = (basis: InventoryMatch["basis"]): InventoryMatch => ({
+const found = (basis: Recognition["basis"]): Recognition => ({
   basis,
   inventoryRow: "row",
   nearMiss: null,
 });
-const notFound = (nearMiss: InventoryMatch["nearMiss"] = null): InventoryMatch => ({
+const notFound = (nearMiss: Recognition["nearMiss"] = null): Recognition => ({
   basis: "none",
   inventoryRow: null,
   nearMiss,
 });
-const reason = (of: PendingCertificate, match: InventoryMatch, precertMatch: "serial" | "tbs" = "serial") =>
-  verdictOf(of, match, precertMatch).reason;
+const reason = (
+  of: PendingCertificate,
+  recognition: Recognition,
+  precertMatch: "serial" | "tbs" = "serial",
+) => verdictOf(of, recognition, precertMatch).reason;
 
 test("what is found is info, what is not is suspicious", () => {
   for (const basis of ["fingerprint", "tbs", "serial"] as const) {

@@ -2,8 +2,8 @@ import { createServer } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { Webhook } from "standardwebhooks";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { WebhookSender } from "../../src/alerts/webhook.ts";
-import type { WebhookConfig } from "../../src/config.ts";
+import { WebhookSender, type WebhookTarget } from "../../src/alerts/webhook.ts";
+
 import { startWebhookReceiver, type WebhookReceiver } from "../../src/demo/receiver.ts";
 
 const secret = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;
@@ -19,7 +19,7 @@ describe("WebhookSender", () => {
     await receiver.close();
   });
 
-  function open(config: Partial<WebhookConfig> = {}): WebhookSender {
+  function open(config: Partial<WebhookTarget> = {}): WebhookSender {
     const defaults = {
       url: receiver.url,
       timeoutSeconds: 10,

@@ -113,7 +113,7 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
         await bed.settle();
         await bed.waitFor(`'${statement}' to be broken`, async () => wasBroken);
         expect(await pipeline.stop()).toBe(0);
-        // The classifier takes a deadlock for a lost race, and looks again without a word.
+        // The judge takes a deadlock for a lost race, and looks again without a word.
         const isSilent = statement === "judge" && pipeline.errors.length === 0;
         if (!isSilent) expect(pipeline.errors).toHaveLength(1);
         await end();

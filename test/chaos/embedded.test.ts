@@ -1,7 +1,7 @@
 import { rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { embeddedDsn } from "../../src/db/embedded.ts";
+import { embeddedDsn } from "../../src/db/embedded/open.ts";
 import { embeddedDir } from "../support/embedded.ts";
 import { endPrograms, type Program, runProgram } from "../support/program.ts";
 import { Bed } from "./support/bed.ts";

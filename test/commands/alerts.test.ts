@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { claimDeliveries } from "../../src/db/claim-deliveries.ts";
+import { claimDeliveries } from "../../src/alerts/sql/claim-deliveries.ts";
 import { parseDsn } from "../../src/db/dsn.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { parseDsn } from "../../src/db/dsn.ts";
-import { inventoryGaps } from "../../src/db/inventory-gaps.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
+import { inventoryGaps } from "../../src/inventory/gaps.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
 import { runProgram } from "./program.ts";

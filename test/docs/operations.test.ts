@@ -22,7 +22,7 @@ interface Message extends Literal {
 
 /** Where a message is no literal: the function whose sentences it is one of. */
 const producers: Record<string, { path: string; name: string }> = {
-  gap: { path: "src/db/inventory-gaps.ts", name: "inventoryGaps" },
+  gap: { path: "src/inventory/gaps.ts", name: "inventoryGaps" },
 };
 
 /** What stands for an expression in a template, where that is a closed set; any other may be anything. */

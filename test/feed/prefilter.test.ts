@@ -1,13 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { tableHas } from "../../src/feed/name-hash.ts";
-import { canSkip } from "../../src/feed/prefilter.ts";
+import { Prefilter } from "../../src/feed/prefilter.ts";
 import { buildWatchList } from "../../src/watchlist/matcher.ts";
+import { tableHas } from "../../src/watchlist/name-hash.ts";
 import { arbitraryEntries, arbitraryName } from "../support/arbitrary-names.ts";
 import { type ByteEdit, edited } from "../support/byte-edits.ts";
 import { naiveMatch } from "../support/naive-matcher.ts";
 import { hasSecondNames } from "../support/second-names.ts";
 import { goMessage, JsonText, objectText, rustMessage, serverMessages } from "../support/server-messages.ts";
+
+const prefilter = new Prefilter();
 
 const servers = Object.entries(serverMessages);
 const { table } = (await buildWatchList(["example.org", "foo.example.org"])).watchList;
@@ -16,7 +18,7 @@ const ordinary = {
   text: 'O=A "quoted", [bracketed] \\ name & Sons\nDNS:example.org, é',
   chainNames: [["R11"], ["ISRG Root X1", "é"]],
 };
-const skips = (text: string) => canSkip(Buffer.from(text), table);
+const skips = (text: string) => prefilter.canSkip(Buffer.from(text), table);
 
 /** Whether the whole parser and the naive matcher find something to report in the message. */
 function isHit(message: Buffer, entries: readonly string[]): boolean {
@@ -166,7 +168,8 @@ describe("canSkip", () => {
     const chains = Array.from({ length: 24 }, (_, i) => [["R11"], Array(20 * i).fill("filling.example")]);
     for (const leaf of [["a.net"], ["a.net", "www.example.org"], ["a.net", "é.net"]]) {
       for (let round = 0; round < 3; round += 1) {
-        for (const chain of chains) expect(canSkip(message(chain, leaf), table)).toBe(leaf.length === 1);
+        for (const chain of chains)
+          expect(prefilter.canSkip(message(chain, leaf), table)).toBe(leaf.length === 1);
       }
     }
   });
@@ -175,7 +178,7 @@ describe("canSkip", () => {
     const chainOf = (length: number) => [Array(length).fill("filling.example"), ["R11"]];
     const before = Buffer.from(goMessage({ names: ["a.net"], text: "", chainNames: chainOf(40) }, "full"));
     const leafAt = before.lastIndexOf('"all_domains"');
-    expect(canSkip(before, table)).toBe(true);
+    expect(prefilter.canSkip(before, table)).toBe(true);
     // The names of a chain, or a text, come to stand at the very place, in a message of which the leaf is covered.
     for (const fake of ['"all_domains":["a.net"]', '"leaf_cert":{"all_domains":["a.net"]', "filling"]) {
       for (let shift = 0; shift < 120; shift += 1) {
@@ -233,7 +236,7 @@ describe("canSkip", () => {
       arbitraryEntries,
       async ([, write], message, edits, entries) => {
         const bytes = edits.reduce(edited, Buffer.from(write(message)));
-        const isSkipped = canSkip(bytes, (await buildWatchList(entries)).watchList.table);
+        const isSkipped = prefilter.canSkip(bytes, (await buildWatchList(entries)).watchList.table);
         const hit = isHit(bytes, entries);
         seen.editedHits += Number(hit && edits.length > 0);
         seen.skipped += Number(isSkipped);

@@ -1,12 +1,14 @@
 import { pino } from "pino";
-import { canSkip } from "../../src/feed/prefilter.ts";
+import { Prefilter } from "../../src/feed/prefilter.ts";
+import { Watcher } from "../../src/feed/watcher.ts";
 import { createMetrics } from "../../src/metrics.ts";
 import { buildWatchList, type WatchList } from "../../src/watchlist/matcher.ts";
-import { Watcher } from "../../src/watchlist/watcher.ts";
 import { naiveEntry, naiveMatch } from "../support/naive-matcher.ts";
 import { hasSecondNames } from "../support/second-names.ts";
 import { aMessage, aRow, namePool, withEdits } from "./hostile-messages.ts";
 import { Random } from "./random.ts";
+
+const prefilter = new Prefilter();
 
 /** A watch list serves so many messages. */
 const messagesPerList = 2_000;
@@ -122,7 +124,7 @@ export async function compare({ seed, count }: { seed: number; count: number }):
 
     const expected = expectedEntries(message, match);
     const isHit = expected !== null && expected.length > 0;
-    seen.skipped += Number(canSkip(message, watchList.table));
+    seen.skipped += Number(prefilter.canSkip(message, watchList.table));
     seen.edited += Number(edits > 0);
     seen.hits += Number(isHit);
     seen.editedHits += Number(isHit && edits > 0);

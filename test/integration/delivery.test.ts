@@ -1,10 +1,9 @@
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { outcomeOf } from "../../src/alerts/outcome.ts";
-import type { RecordedPayload } from "../../src/alerts/payload.ts";
-import { claimDeliveries } from "../../src/db/claim-deliveries.ts";
-import { settleDeliveries } from "../../src/db/settle-deliveries.ts";
-import { adoptObserved, giveUpExpired } from "../../src/db/sweep-deliveries.ts";
+import { claimDeliveries } from "../../src/alerts/sql/claim-deliveries.ts";
+import { settleDeliveries } from "../../src/alerts/sql/settle-deliveries.ts";
+import { adoptObserved, giveUpExpired } from "../../src/alerts/sql/sweep-deliveries.ts";
 import { startWebhookReceiver, type WebhookReceiver } from "../../src/demo/receiver.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import { delegate, oneStep, Replica } from "../support/outbox.ts";
@@ -66,7 +65,7 @@ describeOnEveryDatabase("delivery", (open) => {
       "UPDATE public.alerts SET lease_until = now() - interval '1 ms' WHERE lease_until IS NOT NULL",
     );
   const claim = (by: Replica, limit = 100) =>
-    claimDeliveries<{ serial: string }>(by.db, {
+    claimDeliveries(by.db, {
       severity: "suspicious",
       limit,
       leaseSeconds: 40,
@@ -347,7 +346,7 @@ describeOnEveryDatabase("delivery", (open) => {
 
   test("what waited too long for a connection is given back, without having been tried", async () => {
     await makeSuspicious(3);
-    const claimed = await claimDeliveries<RecordedPayload>(replica.db, {
+    const claimed = await claimDeliveries(replica.db, {
       severity: "suspicious",
       limit: 3,
       leaseSeconds: 40,

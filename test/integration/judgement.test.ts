@@ -273,7 +273,7 @@ describeOnEveryDatabase("the judgement", (open) => {
       await replica.query(
         "UPDATE public.alerts SET recorded_at = now() - interval '31 days', seen_at = 1, next_attempt_at = NULL",
       );
-      const { pruneAlerts } = await import("../../src/db/prune-alerts.ts");
+      const { pruneAlerts } = await import("../../src/alerts/sql/prune-alerts.ts");
       await pruneAlerts(replica.db, { retentionSeconds: 2_592_000, limit: 100, deadlineMs: 10_000 });
       await replica.process([precertificate(copyOf(renewal, impostor))]);
       expect(await replica.verdicts()).toEqual(["info serial", "suspicious none"]);

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { countAlerts } from "../../src/alerts/sql/count-alerts.ts";
+import { pruneAlerts } from "../../src/alerts/sql/prune-alerts.ts";
 import { applySchema } from "../../src/db/apply-schema.ts";
 import { checkSchema, SchemaError } from "../../src/db/check-schema.ts";
-import { countAlerts } from "../../src/db/count-alerts.ts";
-import { pruneAlerts } from "../../src/db/prune-alerts.ts";
 import { startWebhookReceiver } from "../../src/demo/receiver.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import { Replica } from "../support/outbox.ts";

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { PendingCertificate } from "../../src/db/due-certificates.ts";
 import type { Database } from "../../src/db/pool.ts";
-import { Inventory } from "../../src/issuance/inventory.ts";
+import { Inventory } from "../../src/inventory/recognise.ts";
+import type { PendingCertificate } from "../../src/issuance/pending.ts";
 import { delegate, Replica } from "../support/outbox.ts";
 import { type DatabaseSource, NO_POSTGRES_OR_DSN, openPostgres } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
@@ -69,7 +69,7 @@ describeIfAvailable("an inventory of a million certificates on PostgreSQL", NO_P
   }
 
   test.each(["before it was ever analyzed", "after ANALYZE"])(
-    "classifies a thousand alerts, %s",
+    "judges a thousand alerts, %s",
     async (when) => {
       if (when === "after ANALYZE") await replica.db.execute({ text: "ANALYZE public.certs" }, 60_000);
       const certificates = await thousand();
@@ -83,7 +83,7 @@ describeIfAvailable("an inventory of a million certificates on PostgreSQL", NO_P
       };
       const inventory = new Inventory(spy, "serial");
       const startedMs = performance.now();
-      const matches = await inventory.match(certificates);
+      const matches = await inventory.recognise(certificates);
       const tookMs = performance.now() - startedMs;
       console.log(`${alerts} alerts against ${rows} rows of certs, ${when}: ${Math.round(tookMs)} ms`);
       const bases = [0, 1, 2, 3].map((kind) => matches.get(kind)!.basis);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { createPruner } from "../../src/alerts/prune.ts";
-import { pruneAlerts } from "../../src/db/prune-alerts.ts";
+import { pruneAlerts } from "../../src/alerts/sql/prune-alerts.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import { oneStep, Replica } from "../support/outbox.ts";
 import type { DatabaseSource } from "../support/postgres.ts";

@@ -1,8 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { outcomeOf } from "../../src/alerts/outcome.ts";
-import type { RecordedPayload } from "../../src/alerts/payload.ts";
-import { claimDeliveries, type Delivery } from "../../src/db/claim-deliveries.ts";
-import { releaseDeliveries, settleDeliveries } from "../../src/db/settle-deliveries.ts";
+import { claimDeliveries, type Delivery } from "../../src/alerts/sql/claim-deliveries.ts";
+import { releaseDeliveries, settleDeliveries } from "../../src/alerts/sql/settle-deliveries.ts";
 import type { Issuance } from "../../src/demo/certificates.ts";
 import { startWebhookReceiver } from "../../src/demo/receiver.ts";
 import { delegate, oneStep, Replica } from "../support/outbox.ts";
@@ -163,7 +162,7 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
     }
     const count = 5;
     const hijacks = () => Array.from({ length: count }, () => theirs.issue({ dnsNames }));
-    async function claimedEvents(): Promise<Delivery<RecordedPayload>[]> {
+    async function claimedEvents(): Promise<Delivery[]> {
       await replicas[0].record(hijacks().map((hijack) => precertificate(hijack)));
       await replicas[0].judge();
       return await claimDeliveries(replicas[0].db, {
@@ -197,13 +196,13 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
     test("certificates to judge", async () => {
       await replicas[0].record(hijacks().map((hijack) => final(hijack)));
       await whileFirstIsLocked(async () => {
-        await replicas[1].judge();
+        await replicas[1].newJudge();
         expect((await replicas[0].verdicts()).sort()).toEqual([
           "pending",
           ...Array(count - 1).fill("suspicious none"),
         ]);
       });
-      await replicas[1].judge();
+      await replicas[1].newJudge();
       expect(await replicas[0].verdicts()).toEqual(Array(count).fill("suspicious none"));
       noErrors();
     });
@@ -214,10 +213,10 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
       await replicas[0].judge();
       await replicas[0].record(issuances.map((hijack) => final(hijack)));
       await whileFirstIsLocked(async () => {
-        await replicas[1].judge();
+        await replicas[1].newJudge();
         expect(await replicas[0].verdicts()).toEqual([...Array(count).fill("suspicious none"), "pending"]);
       });
-      await replicas[1].judge();
+      await replicas[1].newJudge();
       const rows = await replicas[0].rows();
       expect(rows.map(({ merged_keys }) => merged_keys?.length)).toEqual(Array(count).fill(1));
       noErrors();
@@ -246,15 +245,15 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
       await replicas[0].db.transaction(deadlineMs, async (tx) => {
         await tx.execute({ text: "SELECT FROM public.alerts FOR UPDATE" }, deadlineMs);
         await replicas[0].record(hijacks().map((hijack) => final(hijack)));
-        const classifier = replicas[1].classifier();
-        classifier.loop.start();
+        const judge = replicas[1].newJudge();
+        judge.loop.start();
         await vi.waitFor(async () => {
           const judged = await replicas[0].value(
             "SELECT count(*) FROM public.alerts WHERE severity = 'suspicious'",
           );
           expect(judged).toBe(count);
         }, deadlineMs);
-        await classifier.loop.stop();
+        await judge.loop.stop();
       });
       noErrors();
     });

@@ -2,7 +2,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { parseDsn } from "../../src/db/dsn.ts";
-import { embeddedDsn } from "../../src/db/embedded.ts";
+import { embeddedDsn } from "../../src/db/embedded/open.ts";
 import { openPool } from "../../src/db/pool.ts";
 import { type CertstreamSimulator, startCertstreamSimulator } from "../../src/demo/certstream.ts";
 import { startWebhookReceiver, type WebhookReceiver } from "../../src/demo/receiver.ts";

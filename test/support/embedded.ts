@@ -2,7 +2,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync } 
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Embedded, openEmbedded } from "../../src/db/embedded.ts";
+import { type Embedded, openEmbedded } from "../../src/db/embedded/open.ts";
 import { applySchema, type DatabaseSource } from "./postgres.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;

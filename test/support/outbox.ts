@@ -1,12 +1,12 @@
 import { pino } from "pino";
-import { Classifier } from "../../src/alerts/classify.ts";
 import { Deliverer } from "../../src/alerts/deliver.ts";
+import { Judge } from "../../src/alerts/judge.ts";
 import { Recorder, type RecorderOptions } from "../../src/alerts/record.ts";
 import { WebhookSender } from "../../src/alerts/webhook.ts";
 import { parseDsn } from "../../src/db/dsn.ts";
-import type { PendingCertificate } from "../../src/db/due-certificates.ts";
 import { type Database, openPool, type SessionPool } from "../../src/db/pool.ts";
 import type { CertUpdate } from "../../src/feed/message.ts";
+import type { PendingCertificate } from "../../src/issuance/pending.ts";
 import type { Loop } from "../../src/loop.ts";
 import { createMetrics } from "../../src/metrics.ts";
 import { matchOf } from "./updates.ts";
@@ -88,8 +88,8 @@ export class Replica {
     return await recorder.drain(20_000);
   }
 
-  classifier({ precertMatch = "serial", deliver = true, deliverer }: JudgeOptions = {}): Classifier {
-    return new Classifier({
+  newJudge({ precertMatch = "serial", deliver = true, deliverer }: JudgeOptions = {}): Judge {
+    return new Judge({
       ...this,
       graceSeconds: 0,
       precertMatch,
@@ -97,11 +97,11 @@ export class Replica {
     });
   }
 
-  /** One step of a new classifier: the first looks, then what is due. */
+  /** One step of a new judge: the first looks, then what is due. */
   async judge({ firstLook = [], ...options }: JudgeOptions = {}): Promise<void> {
-    const classifier = this.classifier(options);
-    if (firstLook.length > 0) classifier.firstLook(firstLook);
-    await oneStep(classifier.loop);
+    const judge = this.newJudge(options);
+    if (firstLook.length > 0) judge.firstLook(firstLook);
+    await oneStep(judge.loop);
   }
 
   /** Records each of these and judges it before the next. Returns all rows. */

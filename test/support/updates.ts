@@ -5,7 +5,7 @@ import type { CtLog, LogEntry } from "../../src/demo/log-entry.ts";
 import { type CertstreamServer, type Feed, wireMessage } from "../../src/demo/wire.ts";
 import { type CertUpdate, parseMessage } from "../../src/feed/message.ts";
 import { tbsSha256 } from "../../src/issuance/tbs.ts";
-import type { Match } from "../../src/watchlist/watcher.ts";
+import type { Match } from "../../src/watchlist/matcher.ts";
 
 export const ours = createAuthority({ commonName: "E7", organization: "Let's Encrypt", country: "US" });
 export const theirs = createAuthority({ commonName: "Obliging CA R1", organization: "Obliging CA Ltd" });

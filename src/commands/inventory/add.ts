@@ -1,7 +1,7 @@
 import type { TableDescription } from "../../db/describe-table.ts";
 import type { Database } from "../../db/pool.ts";
-import { upsertInventory } from "../../db/upsert-inventory.ts";
-import type { InventoryCertificate } from "../../issuance/certificate-file.ts";
+import type { InventoryCertificate } from "../../inventory/certificate-file.ts";
+import { upsertInventory } from "../../inventory/upsert.ts";
 import { counted, printable } from "../../terminal.ts";
 import { RefusedError, UsageError } from "../errors.ts";
 import { commandDeadlineMs, type DatabaseFlags, upstreamTable, withDatabase } from "../with-database.ts";

@@ -2,7 +2,7 @@ import { createReadStream } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { dirname, extname, join } from "node:path";
 import { errorMessage } from "../../db/errors.ts";
-import { type CertificateFile, readCertificateFile } from "../../issuance/certificate-file.ts";
+import { type CertificateFile, readCertificateFile } from "../../inventory/certificate-file.ts";
 
 /** A file to read. */
 export interface FoundFile {

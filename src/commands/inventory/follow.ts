@@ -1,7 +1,7 @@
-import { EmbeddedError } from "../../db/embedded.ts";
+import { EmbeddedError } from "../../db/embedded/open.ts";
 import { errorKind, errorMessage } from "../../db/errors.ts";
 import { DatabaseUnusableError } from "../../db/open.ts";
-import type { InventoryCertificate } from "../../issuance/certificate-file.ts";
+import type { InventoryCertificate } from "../../inventory/certificate-file.ts";
 import { interruptibleSleep, Loop } from "../../loop.ts";
 import { counted } from "../../terminal.ts";
 import { UsageError } from "../errors.ts";

@@ -1,4 +1,4 @@
-import { type InventoryRow, listInventory } from "../../db/list-inventory.ts";
+import { type InventoryRow, listInventory } from "../../inventory/list.ts";
 import { type Column, formatTable, formatTime, jsonLine } from "../../terminal.ts";
 import { sanForms } from "../../watchlist/domain.ts";
 import { commandDeadlineMs, type DatabaseFlags, withDatabase } from "../with-database.ts";

@@ -1,4 +1,4 @@
-import { removeInventory } from "../../db/remove-inventory.ts";
+import { removeInventory } from "../../inventory/remove.ts";
 import { printable } from "../../terminal.ts";
 import { UsageError } from "../errors.ts";
 import { commandDeadlineMs, type DatabaseFlags, upstreamTable, withDatabase } from "../with-database.ts";

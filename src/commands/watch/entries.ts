@@ -1,8 +1,8 @@
-import { addWatchEntries, removeWatchRows } from "../../db/edit-watch-list.ts";
-import { readWatchList } from "../../db/read-watch-list.ts";
 import { formatTable, jsonLine, printable } from "../../terminal.ts";
 import { parseWatchEntry } from "../../watchlist/domain.ts";
+import { addWatchEntries, removeWatchRows } from "../../watchlist/edit.ts";
 import { buildWatchList } from "../../watchlist/matcher.ts";
+import { readWatchList } from "../../watchlist/read.ts";
 import { commandDeadlineMs, type DatabaseFlags, upstreamTable, withDatabase } from "../with-database.ts";
 
 const table = "public.intent_current";

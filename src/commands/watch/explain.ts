@@ -1,7 +1,7 @@
-import { readWatchList } from "../../db/read-watch-list.ts";
 import { counted, jsonLine, printable } from "../../terminal.ts";
 import { sanForms } from "../../watchlist/domain.ts";
 import { buildWatchList } from "../../watchlist/matcher.ts";
+import { readWatchList } from "../../watchlist/read.ts";
 import { commandDeadlineMs, type DatabaseFlags, withDatabase } from "../with-database.ts";
 
 /** An entry that a SAN matches, and why, in words. */

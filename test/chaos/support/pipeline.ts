@@ -1,7 +1,7 @@
 import { pino } from "pino";
-import { Classifier } from "../../../src/alerts/classify.ts";
 import { Deliverer } from "../../../src/alerts/deliver.ts";
 import { concurrency } from "../../../src/alerts/held-events.ts";
+import { Judge } from "../../../src/alerts/judge.ts";
 import { createPruner } from "../../../src/alerts/prune.ts";
 import { Recorder } from "../../../src/alerts/record.ts";
 import { WebhookSender } from "../../../src/alerts/webhook.ts";
@@ -41,18 +41,18 @@ export function startPipeline(options: {
     onError: (error: unknown) => void errors.push(error),
   };
   const sender = new WebhookSender(
-    { url: options.webhookUrl, timeoutSeconds, maxAttempts: 3, secret: null, authorization: null },
+    { url: options.webhookUrl, timeoutSeconds, secret: null, authorization: null },
     { version: "chaos", connections: concurrency },
   );
   const deliverer = new Deliverer({ ...shared, sender, timeoutSeconds, maxAttempts: 3 });
-  const classifier = new Classifier({ ...shared, precertMatch: "serial", deliverer });
+  const judge = new Judge({ ...shared, precertMatch: "serial", deliverer });
   const recorder = new Recorder({
     ...shared,
     lostSessions: options.lostSessions,
-    onRecorded: (certificates) => classifier.firstLook(certificates),
+    onRecorded: (certificates) => judge.firstLook(certificates),
   });
   const pruner = createPruner({ ...shared, intervalSeconds: 0.5, retentionSeconds: 3600 });
-  const loops = [deliverer.settling, deliverer.claiming, classifier.loop, recorder.loop, pruner];
+  const loops = [deliverer.settling, deliverer.claiming, judge.loop, recorder.loop, pruner];
   for (const loop of loops) loop.start();
   return {
     take(item, kinds = item.kinds) {
@@ -67,7 +67,7 @@ export function startPipeline(options: {
     async stop(attemptMs = 10_000) {
       await deliverer.stop(attemptMs);
       const lost = await recorder.drain(10_000);
-      await Promise.all([classifier.loop.stop(), pruner.stop()]);
+      await Promise.all([judge.loop.stop(), pruner.stop()]);
       await sender.close();
       return lost;
     },

@@ -1,0 +1,197 @@
+import { errorKind, sqlState } from "../db/errors.ts";
+import type { Database } from "../db/pool.ts";
+import { Inventory } from "../inventory/recognise.ts";
+import type { PendingCertificate } from "../issuance/pending.ts";
+import type { Logger } from "../log.ts";
+import { Loop } from "../loop.ts";
+import type { Metrics } from "../metrics.ts";
+import type { Deliverer } from "./deliver.ts";
+import { dueCertificates, millisecondsToNextDue } from "./sql/due-certificates.ts";
+import { type JudgedCertificate, judgeCertificates, type Verdict } from "./sql/judge-certificates.ts";
+import { verdictOf } from "./verdict.ts";
+
+const batchSize = 500;
+/** First looks are a short cut: what does not fit is judged when its grace is over. */
+const maxFirstLooks = 10_000;
+/** How often to look for what another replica recorded and did not live to judge. */
+const pollMs = 5_000;
+/** More are looked at again each time. */
+const maxLeftAlone = 5_000;
+/** When to look again for what somebody else had locked: another replica for milliseconds, a person for longer. */
+const lockedMs = 200;
+const deadlineMs = 15_000;
+/** Lost against another replica: unique violation, deadlock. */
+const conflicts = ["23505", "40P01"];
+/** How often to lose against another replica before backing off. */
+const maxConflicts = 5;
+
+export interface JudgeOptions {
+  db: Database;
+  log: Logger;
+  metrics: Metrics;
+  graceSeconds: number;
+  precertMatch: "serial" | "tbs";
+  /** Gets the events, as far as it has places for them already claimed; `null` in observer mode. */
+  deliverer: Pick<Deliverer, "leaseSeconds" | "reserve" | "take" | "wake"> | null;
+  onError: (error: unknown) => void;
+}
+
+/**
+ * Judges recorded certificates: one that is in the inventory at once, one that is not when its grace is over and it
+ * still is not. The grace is in the database, so it outlives this process; a crash anywhere here leaves the
+ * certificate pending, for any replica.
+ */
+export class Judge {
+  readonly loop: Loop;
+  readonly #options: JudgeOptions;
+  readonly #inventory: Inventory;
+  #firstLooks: PendingCertificate[] = [];
+  /** When to ask the database for certificates whose grace is over, by this process's monotonic clock. */
+  #nextDueMs = 0;
+  /**
+   * What stays pending though its grace is over, for it is locked or refused: ids, with the time until which they are
+   * left alone, so that they never stand in the way of the others.
+   */
+  readonly #leftAlone = new Map<number, number>();
+
+  constructor(options: JudgeOptions) {
+    this.#options = options;
+    this.#inventory = new Inventory(options.db, options.precertMatch);
+    this.loop = new Loop({ name: "judge", step: () => this.#step(), onError: options.onError });
+  }
+
+  /** Takes certificates that were just recorded, to recognise the known ones at once. */
+  firstLook(certificates: PendingCertificate[]): void {
+    this.#firstLooks.push(...certificates.slice(0, maxFirstLooks - this.#firstLooks.length));
+    this.#nextDueMs = Math.min(this.#nextDueMs, performance.now() + this.#options.graceSeconds * 1000);
+    this.loop.wake();
+  }
+
+  async #step(): Promise<number> {
+    const fresh = this.#firstLooks.splice(0, batchSize);
+    if (fresh.length > 0) await this.#judge(fresh, { onlyKnown: true });
+    if (performance.now() >= this.#nextDueMs) await this.#judgeDue();
+    return this.#firstLooks.length > 0 ? 0 : this.#nextDueMs - performance.now();
+  }
+
+  async #judgeDue(): Promise<void> {
+    const { db } = this.#options;
+    const nowMs = performance.now();
+    // Read before the question, so that a certificate recorded meanwhile can only bring the next look forward.
+    this.#nextDueMs = nowMs + pollMs;
+    for (const [id, untilMs] of this.#leftAlone) if (untilMs <= nowMs) this.#leftAlone.delete(id);
+    const due = await dueCertificates(
+      db,
+      { limit: batchSize, except: [...this.#leftAlone.keys()] },
+      deadlineMs,
+    );
+    await this.#judge(due, { onlyKnown: false });
+    const nextMs =
+      due.length === batchSize ? 0 : await millisecondsToNextDue(db, [...this.#leftAlone.keys()], deadlineMs);
+    this.#nextDueMs = Math.min(this.#nextDueMs, performance.now() + nextMs, ...this.#leftAlone.values());
+  }
+
+  /**
+   * Judges in rounds: one statement never has two certificates of the same issuance or inventory row. After a refusal
+   * one by one, so that no certificate is held up by another.
+   */
+  async #judge(certificates: PendingCertificate[], options: { onlyKnown: boolean }): Promise<void> {
+    const { onError } = this.#options;
+    let rest = certificates;
+    let isOneByOne = false;
+    let conflictsLeft = maxConflicts;
+    while (rest.length > 0) {
+      const { verdicts, later } = await this.#lookUp(isOneByOne ? rest.slice(0, 1) : rest, options);
+      try {
+        const passedOver = await this.#decide(verdicts);
+        if (!options.onlyKnown) for (const { id } of passedOver) this.#leaveAlone(id, lockedMs);
+        rest = isOneByOne ? rest.slice(1) : later;
+      } catch (error) {
+        if (conflicts.includes(sqlState(error) ?? "")) {
+          // Somebody judged one of these issuances at this moment: look again and find that event.
+          if (conflictsLeft === 0) throw error;
+          conflictsLeft -= 1;
+        } else if (errorKind(error) !== "bad-data") {
+          throw error;
+        } else if (isOneByOne) {
+          onError(error);
+          if (!options.onlyKnown) this.#leaveAlone(rest[0]!.id, pollMs);
+          rest = rest.slice(1);
+        }
+        isOneByOne = true;
+      }
+    }
+  }
+
+  async #lookUp(
+    certificates: PendingCertificate[],
+    { onlyKnown }: { onlyKnown: boolean },
+  ): Promise<{ verdicts: Verdict[]; later: PendingCertificate[] }> {
+    const recognitions = await this.#inventory.recognise(certificates);
+    const claimed = new Set<string>();
+    const verdicts: Verdict[] = [];
+    const later: PendingCertificate[] = [];
+    for (const certificate of certificates) {
+      const recognition = recognitions.get(certificate.id)!;
+      if (onlyKnown && recognition.basis === "none") continue;
+      const claims = [certificate.issuanceId, recognition.inventoryRow].filter((claim) => claim !== null);
+      if (claims.some((claim) => claimed.has(claim))) {
+        later.push(certificate);
+        continue;
+      }
+      for (const claim of claims) claimed.add(claim);
+      verdicts.push(verdictOf(certificate, recognition, this.#options.precertMatch));
+    }
+    return { verdicts, later };
+  }
+
+  /**
+   * Commits the verdicts. What becomes an event goes on to its delivery without a statement in between.
+   *
+   * @returns those that were passed over: somebody else has them.
+   */
+  async #decide(verdicts: Verdict[]): Promise<Verdict[]> {
+    if (verdicts.length === 0) return [];
+    const { db, deliverer } = this.#options;
+    const claims = verdicts.map((verdict) => ({
+      ...verdict,
+      claim: deliverer?.reserve(verdict.severity) ?? false,
+    }));
+    const claimedMs = performance.now();
+    let judged: JudgedCertificate[] = [];
+    try {
+      judged = await judgeCertificates(db, claims, {
+        deliver: deliverer !== null,
+        leaseSeconds: deliverer?.leaseSeconds ?? 0,
+        deadlineMs,
+      });
+    } finally {
+      deliverer?.take(
+        judged.flatMap(({ delivery }) => delivery ?? []),
+        claimedMs,
+      );
+    }
+    if (judged.some(({ isEvent, delivery }) => isEvent && delivery === null)) deliverer?.wake();
+    this.#report(judged);
+    const judgedIds = new Set(judged.map(({ id }) => id));
+    return verdicts.filter(({ id }) => !judgedIds.has(id));
+  }
+
+  #leaveAlone(id: number, forMs: number): void {
+    if (this.#leftAlone.size < maxLeftAlone) this.#leftAlone.set(id, performance.now() + forMs);
+  }
+
+  #report(judged: JudgedCertificate[]): void {
+    const { log, metrics } = this.#options;
+    for (const { isEvent, delivery: _, ...alert } of judged) {
+      if (!isEvent) {
+        metrics.alertsMerged.inc();
+        log.debug({ alert }, "merged into the event of its issuance");
+        continue;
+      }
+      metrics.alerts.inc({ severity: alert.severity });
+      if (alert.severity === "suspicious") log.warn({ alert }, "SUSPICIOUS certificate for a watched name");
+      else log.info({ alert }, "known certificate for a watched name");
+    }
+  }
+}

@@ -1,0 +1,70 @@
+import type { Database } from "../../db/pool.ts";
+import type { RecordedPayload, Severity } from "../payload.ts";
+
+/** An event to deliver, held by this process until its lease ends. */
+export interface Delivery {
+  id: number;
+  /** Names this claim: the end of the lease, in ISO 8601 whatever the server's DateStyle. */
+  lease: string;
+  /** Attempts made before this one. */
+  attempts: number;
+  severity: Severity;
+  issuanceId: string;
+  matchBasis: string;
+  reason: string;
+  /** As it was recorded. */
+  payload: RecordedPayload;
+}
+
+/**
+ * Claims up to `limit` due events of one severity, the longest due first, for `leaseSeconds` by the database's clock.
+ * A row that certwatch did not record is never among them, whatever somebody wrote into it.
+ * No two replicas get the same event. A crash after it leaves the event leased: when the lease is over it is due again,
+ * for any replica, and the expired claim is counted.
+ */
+export async function claimDeliveries(
+  db: Database,
+  options: { severity: Severity; limit: number; leaseSeconds: number; deadlineMs: number },
+): Promise<Delivery[]> {
+  return await db.query<Delivery>(
+    {
+      text: `
+        WITH due AS (
+          SELECT id FROM public.alerts
+          WHERE severity = $1 AND next_attempt_at <= now() AND recorded_at IS NOT NULL
+            AND (lease_until IS NULL OR lease_until <= now())
+          ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE public.alerts a
+        SET lease_until = clock_timestamp() + $3::float8 * interval '1 second',
+            expired_claims = a.expired_claims + (a.lease_until IS NOT NULL)::int
+        FROM due WHERE a.id = due.id
+        RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts, a.severity, COALESCE(a.issuance_id, '') AS "issuanceId",
+                  a.match_basis AS "matchBasis", a.reason, a.payload`,
+      values: [options.severity, options.limit, options.leaseSeconds],
+    },
+    options.deadlineMs,
+  );
+}
+
+/**
+ * Milliseconds until the next event of this severity is due that nobody holds, by the database's clock; Infinity where
+ * there is none.
+ */
+export async function millisecondsToNextDelivery(
+  db: Database,
+  severity: Severity,
+  deadlineMs: number,
+): Promise<number> {
+  const [row] = await db.query<{ ms: number | null }>(
+    {
+      text: `SELECT (EXTRACT(EPOCH FROM min(GREATEST(next_attempt_at, lease_until)) - clock_timestamp()) * 1000)::float8
+                    AS ms
+             FROM public.alerts
+             WHERE next_attempt_at IS NOT NULL AND recorded_at IS NOT NULL AND severity = $1`,
+      values: [severity],
+    },
+    deadlineMs,
+  );
+  return row?.ms ?? Number.POSITIVE_INFINITY;
+}

@@ -1,0 +1,47 @@
+import type { Database } from "../../db/pool.ts";
+import type { PendingCertificate } from "../../issuance/pending.ts";
+
+const columns = `id, issuance_id AS "issuanceId", fingerprint, tbs_sha256 AS "tbsSha256", sans,
+  payload ->> 'subject_cn' AS "subjectCn", payload ->> 'serial' AS serial,
+  (payload ->> 'not_before')::bigint AS "notBefore", (payload ->> 'not_after')::bigint AS "notAfter",
+  payload ->> 'update_type' AS "updateType"`;
+
+/**
+ * Certificates whose grace is over, the longest waiting first, at most `limit`, without those of these ids. Read only:
+ * judging them is guarded.
+ */
+export async function dueCertificates(
+  db: Database,
+  { limit, except }: { limit: number; except: number[] },
+  deadlineMs: number,
+): Promise<PendingCertificate[]> {
+  return await db.query<PendingCertificate>(
+    {
+      text: `SELECT ${columns} FROM public.alerts
+             WHERE severity = 'pending' AND judge_at <= now() AND id <> ALL ($2::bigint[])
+             ORDER BY judge_at, id LIMIT $1`,
+      values: [limit, except],
+    },
+    deadlineMs,
+  );
+}
+
+/**
+ * Milliseconds until the next grace is over, by the database's clock, leaving out those of these ids; Infinity where
+ * nothing else is pending.
+ */
+export async function millisecondsToNextDue(
+  db: Database,
+  except: number[],
+  deadlineMs: number,
+): Promise<number> {
+  const [row] = await db.query<{ ms: number | null }>(
+    {
+      text: `SELECT (EXTRACT(EPOCH FROM min(judge_at) - clock_timestamp()) * 1000)::float8 AS ms
+             FROM public.alerts WHERE severity = 'pending' AND id <> ALL ($1::bigint[])`,
+      values: [except],
+    },
+    deadlineMs,
+  );
+  return row?.ms ?? Number.POSITIVE_INFINITY;
+}

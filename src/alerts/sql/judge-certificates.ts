@@ -1,0 +1,163 @@
+import { toJson } from "../../db/json.ts";
+import type { Database } from "../../db/pool.ts";
+import type { Severity } from "../payload.ts";
+import type { Delivery } from "./claim-deliveries.ts";
+
+export interface Verdict {
+  id: number;
+  /** After a failover that lost commits the same id may be another certificate's. */
+  issuance_id: string;
+  severity: Severity;
+  match_basis: string;
+  /** The inventory row (`fingerprint_sha1`) that it was recognised by; it excuses no other issuance by serial number. */
+  inventory_row: string | null;
+  reason: string;
+  /** The reason where the issuance has an event of the other severity already. */
+  reason_after_other: string;
+}
+
+/** A verdict to commit. */
+export interface Judgement extends Verdict {
+  /** Whether the event, if it becomes one that is to be delivered, is claimed for this process at once. */
+  claim: boolean;
+}
+
+export interface JudgedCertificate {
+  id: number;
+  severity: Severity;
+  /** False: it was merged into the event of this severity that its issuance has already, and its row is gone. */
+  isEvent: boolean;
+  matchBasis: string;
+  reason: string;
+  matchedEntries: string[];
+  matchedSans: string[];
+  issuer: string | null;
+  /** As `claimDeliveries` gives it, of an event that was claimed. */
+  delivery: Delivery | null;
+}
+
+/** A row of the answer: what is in `delivery` beside the rest. */
+type Row = Omit<JudgedCertificate, "delivery"> &
+  Pick<Delivery, "attempts" | "issuanceId" | "payload"> & { lease: string | null };
+
+/**
+ * Turns pending certificates into events, or merges them into the event of the same issuance and severity, in one
+ * statement. Two certificates of one issuance whose TBS hashes are known and differ are never merged. Where a certificate
+ * is recognised for certain whose inventory row has excused another issuance by its serial number, that one gets a
+ * `suspicious` event: it was a copy that came before its original.
+ *
+ * The verdicts of one call are of distinct issuances. Certificates that somebody else judged meanwhile are passed over,
+ * so it is safe to run twice; so are those of which somebody else has locked the row, or that of the event to merge them
+ * into: they stay pending, and neither wait nor make the others wait. Where another replica judges the same issuance, or
+ * one that the same inventory row excuses, at the same moment, it fails with SQLSTATE 23505 (unique `alerts_event`,
+ * `alerts_excused_by`), or 40P01 where two replicas wait for two of these keys each: look the certificates up and run it
+ * again, it then sees the other's event. A crash before the commit leaves the rows pending, due for any replica; after
+ * it, the events are due for delivery: those that were claimed when their lease of `leaseSeconds` is over, as after a
+ * crash behind `claimDeliveries`.
+ */
+export async function judgeCertificates(
+  db: Database,
+  verdicts: Judgement[],
+  options: { deliver: boolean; leaseSeconds: number; deadlineMs: number },
+): Promise<JudgedCertificate[]> {
+  const rows = await db.query<Row>(
+    { text: statement, values: [toJson(verdicts), options.deliver, exposedReason, options.leaseSeconds] },
+    options.deadlineMs,
+  );
+  return rows.map(({ lease, attempts, issuanceId, payload, ...judged }) => {
+    const { id, severity, matchBasis, reason } = judged;
+    const delivery = { id, lease: lease ?? "", attempts, severity, issuanceId, matchBasis, reason, payload };
+    return { ...judged, delivery: lease === null ? null : delivery };
+  });
+}
+
+/**
+ * Certificates remembered as merged into one event. Honest issuances have a handful; past the bound a certificate is
+ * judged, and merged, each time it is seen.
+ */
+const maxMergedKeys = 1000;
+
+/** Of an event that comes late: the one of a copy that was excused before the original was seen. */
+const exposedReason =
+  "Escalation: this was recognised by serial number, validity and names of a certificate in the inventory, but that certificate is of another issuance, which was seen since: this one is not yours.";
+
+const sameCertificateBody = (event: string, pending: string) =>
+  `(${event}.tbs_sha256 IS NULL OR ${pending}.tbs_sha256 IS NULL OR ${event}.tbs_sha256 = ${pending}.tbs_sha256)`;
+
+const statement = `
+  WITH judged AS (
+    SELECT v.*, pending.certificate_key, pending.tbs_sha256, pending.matched,
+           pending.payload, pending.issuer,
+           pending.next_attempt_at IS NOT NULL
+             OR $2::boolean AND pending.recorded_at > now() - interval '1 hour' AS is_to_deliver,
+      -- On stronger evidence than the serial number nothing is denied to a certificate, whoever used the row before.
+      CASE WHEN v.match_basis = 'serial'
+             OR NOT EXISTS (SELECT FROM public.alerts holder WHERE holder.excused_by = v.inventory_row)
+           THEN v.inventory_row END AS excused_by,
+      (SELECT event.id FROM public.alerts event
+       WHERE event.issuance_id = pending.issuance_id AND event.severity = v.severity
+         AND ${sameCertificateBody("event", "pending")}
+       ORDER BY event.event_number LIMIT 1) AS merge_into,
+      (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
+       WHERE event.issuance_id = pending.issuance_id AND event.severity = v.severity) AS event_number,
+      CASE WHEN EXISTS (SELECT FROM public.alerts event
+                        WHERE event.issuance_id = pending.issuance_id AND event.event_number IS NOT NULL
+                          AND event.severity <> v.severity AND ${sameCertificateBody("event", "pending")})
+           THEN v.reason_after_other ELSE v.reason END AS final_reason
+    FROM json_to_recordset($1::json)
+           AS v(id bigint, issuance_id text, severity text, match_basis text, inventory_row text, reason text,
+                reason_after_other text, claim boolean)
+    JOIN public.alerts pending
+      ON pending.id = v.id AND pending.issuance_id = v.issuance_id AND pending.severity = 'pending'
+    FOR UPDATE OF pending SKIP LOCKED
+  ), target AS (
+    SELECT j.id, j.merge_into, j.certificate_key, j.tbs_sha256, j.excused_by
+    FROM judged j
+    JOIN public.alerts event ON event.id = j.merge_into AND ${sameCertificateBody("event", "j")}
+    FOR UPDATE OF event SKIP LOCKED
+  ), events AS (
+    UPDATE public.alerts a
+    SET severity = j.severity, match_basis = j.match_basis, excused_by = j.excused_by, reason = j.final_reason,
+        event_number = j.event_number, judge_at = NULL,
+        next_attempt_at = CASE WHEN j.is_to_deliver THEN now() END,
+        lease_until = CASE WHEN j.is_to_deliver AND j.claim
+                           THEN clock_timestamp() + $4::float8 * interval '1 second' END
+    FROM judged j WHERE a.id = j.id AND j.merge_into IS NULL
+    RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts,
+              CASE WHEN a.lease_until IS NOT NULL THEN a.payload END AS payload
+  ), merged AS (
+    UPDATE public.alerts event
+    SET merged_keys = CASE WHEN cardinality(event.merged_keys) >= ${maxMergedKeys} THEN event.merged_keys
+                           ELSE array_append(event.merged_keys, t.certificate_key) END,
+        tbs_sha256 = COALESCE(event.tbs_sha256, t.tbs_sha256),
+        excused_by = COALESCE(event.excused_by, t.excused_by)
+    FROM target t WHERE event.id = t.merge_into
+    RETURNING t.id
+  ), gone AS (
+    DELETE FROM public.alerts a USING merged WHERE a.id = merged.id AND a.severity = 'pending'
+  ), exposed AS (
+    INSERT INTO public.alerts (fingerprint, sans, matched, issuer, seen_at, severity, issuance_id, certificate_key,
+                               tbs_sha256, event_number, payload, recorded_at, match_basis, reason, next_attempt_at)
+    SELECT holder.fingerprint, holder.sans, holder.matched, holder.issuer, holder.seen_at, 'suspicious',
+           holder.issuance_id, holder.certificate_key || ':exposed', holder.tbs_sha256,
+           (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
+            WHERE event.issuance_id = holder.issuance_id AND event.severity = 'suspicious'),
+           holder.payload, now(), 'none', $3, CASE WHEN $2::boolean THEN now() END
+    FROM judged j
+    JOIN public.alerts holder ON holder.excused_by = j.inventory_row AND holder.match_basis = 'serial'
+    WHERE j.match_basis IN ('fingerprint', 'tbs')
+      AND (holder.issuance_id <> j.issuance_id OR NOT ${sameCertificateBody("holder", "j")})
+      AND NOT EXISTS (SELECT FROM public.alerts event
+                      WHERE event.issuance_id = holder.issuance_id AND event.severity = 'suspicious'
+                        AND ${sameCertificateBody("event", "holder")})
+    ON CONFLICT (certificate_key) DO NOTHING
+    RETURNING id, severity, match_basis, reason, matched, payload, issuer
+  )
+  SELECT j.id, j.severity, e.id IS NOT NULL AS "isEvent", j.match_basis AS "matchBasis",
+         j.final_reason AS reason, j.matched AS "matchedEntries", j.payload -> 'matched_sans' AS "matchedSans", j.issuer,
+         e.lease, e.attempts, j.issuance_id AS "issuanceId", e.payload
+  FROM judged j LEFT JOIN events e ON e.id = j.id
+  WHERE e.id IS NOT NULL OR j.id IN (SELECT id FROM merged)
+  UNION ALL
+  SELECT id, severity, true, match_basis, reason, matched, payload -> 'matched_sans', issuer,
+         NULL, 0, NULL, NULL FROM exposed`;

@@ -1,0 +1,66 @@
+import type { Queryable } from "../../db/pool.ts";
+
+/** A row of `public.alerts` for a person to read. Rows of the reference have no `recorded_at`, basis and reason. */
+export interface AlertRow {
+  id: number;
+  /** When it was recorded, else when the feed saw it; epoch seconds. */
+  at: number;
+  severity: string;
+  state: AlertState;
+  names: unknown;
+  matched: unknown;
+  issuer: string | null;
+  basis: string | null;
+  reason: string | null;
+  fingerprint: string;
+  issuance_id: string | null;
+  seen_at: number;
+  attempts: number;
+  last_error: string | null;
+}
+
+/**
+ * `in grace`: not judged yet. `waiting`: to be delivered. `observed`: recorded in observer mode, nobody delivers it.
+ * `not delivered`: left so by the reference; nobody delivers it.
+ */
+export type AlertState = "in grace" | "waiting" | "delivered" | "given up" | "observed" | "not delivered";
+
+const state = `
+  CASE WHEN delivered THEN 'delivered'
+       WHEN severity = 'pending' THEN 'in grace'
+       WHEN next_attempt_at IS NOT NULL THEN 'waiting'
+       WHEN given_up_at IS NOT NULL THEN 'given up'
+       WHEN recorded_at IS NULL THEN 'not delivered'
+       ELSE 'observed' END`;
+
+/**
+ * The newest alerts, newest first.
+ *
+ * @param options.severity `info`, `suspicious` or `pending`; `null`: any.
+ * @param options.sinceEpochSeconds compared with `at`; `null`: any.
+ */
+export async function listAlerts(
+  db: Queryable,
+  options: {
+    severity: string | null;
+    sinceEpochSeconds: number | null;
+    limit: number;
+    deadlineMs: number;
+  },
+): Promise<AlertRow[]> {
+  return await db.query<AlertRow>(
+    {
+      name: "the list of alerts",
+      text: `
+        SELECT id, COALESCE(EXTRACT(EPOCH FROM recorded_at), seen_at)::float8 AS at, severity, ${state} AS state,
+               COALESCE(payload -> 'matched_sans', sans) AS names, matched, issuer, match_basis AS basis, reason,
+               fingerprint, issuance_id, seen_at, attempts, last_error
+        FROM public.alerts
+        WHERE ($1::text IS NULL OR severity = $1)
+          AND ($2::float8 IS NULL OR COALESCE(EXTRACT(EPOCH FROM recorded_at), seen_at) >= $2)
+        ORDER BY id DESC LIMIT $3`,
+      values: [options.severity, options.sinceEpochSeconds, options.limit],
+    },
+    options.deadlineMs,
+  );
+}

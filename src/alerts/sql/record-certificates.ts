@@ -1,0 +1,60 @@
+import { toJson } from "../../db/json.ts";
+import type { Database } from "../../db/pool.ts";
+import type { RecordedPayload } from "../payload.ts";
+
+/** A matched certificate on its way into the outbox. */
+export interface CertificateRow {
+  certificate_key: string;
+  issuance_id: string;
+  tbs_sha256: string | null;
+  /** 40 hex digits, or empty. */
+  fingerprint: string;
+  sans: string[];
+  matched: string[];
+  issuer: string | null;
+  seen_at: number;
+  payload: Partial<RecordedPayload>;
+  /** Why the row is incomplete, if it is. */
+  last_error: string | null;
+}
+
+export interface RecordedCertificate {
+  id: number;
+  certificateKey: string;
+}
+
+/**
+ * Puts certificates into the outbox as `pending`, in one statement. Those that are there already, or were merged into
+ * an event of their issuance, are passed over: only new ones are returned. Safe to run twice and from two replicas
+ * (unique `certificate_key`). A crash after it loses nothing: any replica judges the rows when their grace is over.
+ *
+ * @param deliver false in observer mode: the rows are never sent.
+ */
+export async function recordCertificates(
+  db: Database,
+  rows: CertificateRow[],
+  options: { graceSeconds: number; deliver: boolean; deadlineMs: number },
+): Promise<RecordedCertificate[]> {
+  return await db.query<RecordedCertificate>(
+    {
+      text: `
+        INSERT INTO public.alerts (certificate_key, issuance_id, tbs_sha256, fingerprint, sans, matched, issuer, seen_at,
+                                   payload, last_error, severity, recorded_at, judge_at, next_attempt_at)
+        SELECT r.certificate_key, r.issuance_id, r.tbs_sha256, r.fingerprint, r.sans, r.matched, r.issuer, r.seen_at,
+               r.payload, r.last_error, 'pending', now(), now() + $2::float8 * interval '1 second',
+               CASE WHEN $3::boolean THEN now() END
+        FROM json_to_recordset($1::json) AS r(certificate_key text, issuance_id text, tbs_sha256 text, fingerprint text,
+               sans jsonb, matched jsonb, issuer text, seen_at bigint, payload jsonb, last_error text)
+        WHERE NOT EXISTS (SELECT FROM public.alerts event
+                          WHERE event.issuance_id = r.issuance_id AND r.certificate_key = ANY (event.merged_keys))
+          -- The conflict alone would wait for whoever is changing the row that is there.
+          AND NOT EXISTS (SELECT FROM public.alerts known WHERE known.certificate_key = r.certificate_key)
+        -- Replicas that record the same certificates wait for each other, and in one order never both.
+        ORDER BY r.certificate_key
+        ON CONFLICT (certificate_key) DO NOTHING
+        RETURNING id, certificate_key AS "certificateKey"`,
+      values: [toJson(rows), options.graceSeconds, options.deliver],
+    },
+    options.deadlineMs,
+  );
+}

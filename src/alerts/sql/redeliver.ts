@@ -1,0 +1,56 @@
+import type { Queryable } from "../../db/pool.ts";
+
+export interface RedeliverOptions {
+  /** Only what was given up (in observer mode: recorded) since then, epoch seconds; `null`: everything. */
+  sinceEpochSeconds: number | null;
+  /** Also events that were recorded in observer mode. */
+  includeObserved: boolean;
+  deadlineMs: number;
+}
+
+/** Events by severity. */
+export interface Redelivered {
+  severity: string;
+  count: number;
+}
+
+/** Neither pending certificates nor rows from before certwatch (`recorded_at` null) are ever among them. */
+const toRedeliver = `
+  severity IN ('info', 'suspicious') AND recorded_at IS NOT NULL AND NOT delivered AND next_attempt_at IS NULL
+  AND (given_up_at IS NOT NULL OR $2::boolean)
+  AND ($1::float8 IS NULL OR COALESCE(given_up_at, recorded_at) >= to_timestamp($1))`;
+
+/**
+ * Makes given-up events due again, as if they were never tried, in one statement. Safe to run twice: what is due is
+ * passed over, and what somebody else has locked. A delivering replica finds them at its next poll.
+ */
+export async function redeliver(db: Queryable, options: RedeliverOptions): Promise<Redelivered[]> {
+  return await db.query<Redelivered>(
+    {
+      name: "the redelivery",
+      text: `
+        WITH due AS (
+          UPDATE public.alerts
+          SET next_attempt_at = now(), lease_until = NULL, attempts = 0, expired_claims = 0, given_up_at = NULL
+          WHERE id = ANY (ARRAY(SELECT id FROM public.alerts WHERE ${toRedeliver} FOR UPDATE SKIP LOCKED))
+          RETURNING severity
+        )
+        SELECT severity, count(*)::int AS count FROM due GROUP BY severity ORDER BY severity DESC`,
+      values: [options.sinceEpochSeconds, options.includeObserved],
+    },
+    options.deadlineMs,
+  );
+}
+
+/** What {@link redeliver} would make due. */
+export async function countRedeliverable(db: Queryable, options: RedeliverOptions): Promise<Redelivered[]> {
+  return await db.query<Redelivered>(
+    {
+      name: "the count of what can be redelivered",
+      text: `SELECT severity, count(*)::int AS count FROM public.alerts WHERE ${toRedeliver}
+             GROUP BY severity ORDER BY severity DESC`,
+      values: [options.sinceEpochSeconds, options.includeObserved],
+    },
+    options.deadlineMs,
+  );
+}

@@ -1,0 +1,83 @@
+import { toJson } from "../../db/json.ts";
+import type { Database } from "../../db/pool.ts";
+
+/** How an attempt ended. */
+export interface Outcome {
+  id: number;
+  /** After a failover that lost commits the same id may be another event's. */
+  issuance_id: string;
+  /** Of the claim under which the attempt was made. */
+  lease: string;
+  delivered: boolean;
+  /** Why not. */
+  error: string | null;
+  /** `null` after a failure: the alert is given up. */
+  retry_after_seconds: number | null;
+}
+
+const awaitsOutcome = `a.id = o.id AND COALESCE(a.issuance_id, '') = o.issuance_id AND NOT a.delivered
+            AND (o.delivered OR a.lease_until = o.lease::timestamptz)`;
+
+/**
+ * Writes down how attempts ended and gives the claims back, in one statement. A success counts whoever holds the row
+ * now; a failure only under its own lease, so that a late one does not disturb whoever took over. Safe to run twice. A
+ * crash before it means that the attempt is repeated, with the same `webhook-id`, after the lease.
+ *
+ * @returns the ids of those that somebody else has locked: run it again for them. One row that is locked for long, by
+ * hand for instance, so never holds up the others.
+ */
+export async function settleDeliveries(
+  db: Database,
+  outcomes: Outcome[],
+  deadlineMs: number,
+): Promise<number[]> {
+  const rows = await db.query<{ id: number }>(
+    {
+      text: `
+        WITH outcome AS (
+          SELECT * FROM json_to_recordset($1::json)
+            AS o(id bigint, issuance_id text, lease text, delivered boolean, error text, retry_after_seconds float8)
+        ), free AS (
+          SELECT o.* FROM outcome o JOIN public.alerts a ON ${awaitsOutcome}
+          FOR UPDATE OF a SKIP LOCKED
+        ), settled AS (
+          UPDATE public.alerts a
+          SET delivered = o.delivered,
+              delivered_at = CASE WHEN o.delivered THEN now() END,
+              attempts = a.attempts + 1,
+              last_error = CASE WHEN o.delivered THEN a.last_error ELSE o.error END,
+              next_attempt_at = now() + o.retry_after_seconds * interval '1 second',
+              given_up_at = CASE WHEN NOT o.delivered AND o.retry_after_seconds IS NULL THEN now() END,
+              lease_until = NULL
+          FROM free o WHERE a.id = o.id
+        )
+        SELECT a.id FROM outcome o JOIN public.alerts a ON ${awaitsOutcome}
+        WHERE a.id NOT IN (SELECT id FROM free)`,
+      values: [toJson(outcomes)],
+    },
+    deadlineMs,
+  );
+  return rows.map(({ id }) => id);
+}
+
+/**
+ * Gives claims back without an attempt: the events are due at once, for any replica. Those that somebody else has locked
+ * wait for the end of their lease.
+ */
+export async function releaseDeliveries(
+  db: Database,
+  claims: { id: number; lease: string }[],
+  deadlineMs: number,
+): Promise<void> {
+  await db.execute(
+    {
+      text: `
+        UPDATE public.alerts SET lease_until = NULL WHERE id = ANY (ARRAY(
+          SELECT a.id FROM json_to_recordset($1::json) AS c(id bigint, lease text)
+          JOIN public.alerts a ON a.id = c.id AND a.lease_until = c.lease::timestamptz
+          FOR UPDATE OF a SKIP LOCKED))`,
+      values: [toJson(claims)],
+    },
+    deadlineMs,
+  );
+}

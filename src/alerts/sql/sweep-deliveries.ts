@@ -1,0 +1,50 @@
+import type { Database } from "../../db/pool.ts";
+
+/** After so many claims that ended without an outcome, an event is given up: something kills whoever sends it. */
+export const maxExpiredClaims = 20;
+
+/** The next claim counts the one that expired last; here nobody claims any more. */
+const expiredClaims = `(expired_claims + (lease_until IS NOT NULL)::int)`;
+
+/** Gives up events whose claims keep expiring. Returns their ids. Safe to run twice. */
+export async function giveUpExpired(db: Database, deadlineMs: number): Promise<number[]> {
+  const rows = await db.query<{ id: number }>(
+    {
+      text: `
+        UPDATE public.alerts
+        SET given_up_at = now(), next_attempt_at = NULL, lease_until = NULL,
+            expired_claims = ${expiredClaims},
+            last_error = 'claimed ' || ${expiredClaims} || ' times without an outcome: the process ended or stalled each time'
+        WHERE id = ANY (ARRAY(
+          SELECT id FROM public.alerts
+          WHERE next_attempt_at IS NOT NULL AND severity <> 'pending' AND ${expiredClaims} >= $1
+            AND (lease_until IS NULL OR lease_until <= now())
+          FOR UPDATE SKIP LOCKED))
+        RETURNING id`,
+      values: [maxExpiredClaims],
+    },
+    deadlineMs,
+  );
+  return rows.map((row) => row.id);
+}
+
+/**
+ * Takes over, for delivery, what a replica in observer mode recorded first within the last hour. Returns their ids.
+ * Safe to run twice.
+ */
+export async function adoptObserved(db: Database, deadlineMs: number): Promise<number[]> {
+  const rows = await db.query<{ id: number }>(
+    {
+      text: `
+        UPDATE public.alerts SET next_attempt_at = now()
+        WHERE id = ANY (ARRAY(
+          SELECT id FROM public.alerts
+          WHERE recorded_at > now() - interval '1 hour' AND next_attempt_at IS NULL AND given_up_at IS NULL
+            AND NOT delivered AND severity <> 'pending'
+          FOR UPDATE SKIP LOCKED))
+        RETURNING id`,
+    },
+    deadlineMs,
+  );
+  return rows.map((row) => row.id);
+}

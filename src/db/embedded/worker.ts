@@ -1,0 +1,118 @@
+import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { parentPort, workerData } from "node:worker_threads";
+import { PGlite } from "@electric-sql/pglite";
+import { NodeFS } from "@electric-sql/pglite/nodefs";
+import { EmbeddedServer } from "./server.ts";
+
+/** What the worker is started with: to make an empty database, then end; or to serve one until told to stop. */
+export type ForWorker =
+  | { task: "create"; path: string }
+  | { task: "serve"; path: string; socketPath: string };
+
+/** What the worker tells: log lines of the server, and once that clients can connect. */
+export type FromWorker = { type: "ready" } | { type: "log"; line: string };
+
+/** Emscripten's file system over Node's has no fsync, so that Postgres could ask for one in vain. */
+class DurableNodeFS extends NodeFS {
+  fsyncs = 0;
+
+  override async init(pg: PGlite, options: Parameters<NodeFS["init"]>[1]): ReturnType<NodeFS["init"]> {
+    const result = await super.init(pg, options);
+    const preRun = (module: { FS: { filesystems: { NODEFS: { stream_ops: object } } } }) => {
+      Object.assign(module.FS.filesystems.NODEFS.stream_ops, {
+        fsync: (stream: { nfd?: number }) => {
+          if (stream.nfd !== undefined) fsyncOrPanic(stream.nfd);
+          this.fsyncs++;
+          return 0;
+        },
+      });
+    };
+    result.emscriptenOpts.preRun = [...(result.emscriptenOpts.preRun ?? []), preRun as () => void];
+    return result;
+  }
+}
+
+/** What the disk refused to keep may be lost without a second error: as Postgres does, recover from the log. */
+function fsyncOrPanic(fd: number): void {
+  try {
+    fsyncSync(fd);
+  } catch (error) {
+    watchServerLog(`PANIC:  could not fsync: ${(error as Error).message}`);
+  }
+}
+
+/** PGlite starts with `-F`, fsync off: what is acknowledged must survive a power cut here. */
+const START_PARAMS = [
+  ...PGlite.defaultStartParams.filter((parameter) => parameter !== "-F"),
+  ...["-c", "wal_sync_method=fsync"], // fdatasync is an empty function in PGlite
+  ...["-c", "shared_buffers=16MB"],
+];
+
+/** Killed half-way, it leaves only the draft, which the next call throws away. */
+async function create(path: string): Promise<void> {
+  const draft = `${path}.new`;
+  rmSync(draft, { recursive: true, force: true });
+  mkdirSync(draft, { mode: 0o700 });
+  await (await open(draft)).close();
+  syncTree(draft);
+  renameSync(draft, path);
+  syncPath(dirname(path));
+}
+
+async function serve(path: string, socketPath: string): Promise<void> {
+  const db = await open(path);
+  const server = new EmbeddedServer(db);
+  await server.listen(socketPath);
+  tell({ type: "ready" });
+  // The one message from the service: stop. Signals to the process do not reach this thread.
+  parentPort?.once("message", async () => {
+    await server.close();
+    await db.close();
+    process.exit(0);
+  });
+}
+
+async function open(path: string): Promise<PGlite> {
+  const fs = new DurableNodeFS(path);
+  const db = await PGlite.create({ fs, startParams: START_PARAMS, onStderr: watchServerLog });
+  // Every start writes the control file. Another version of PGlite may be built otherwise: better no database.
+  if (fs.fsyncs === 0) throw new Error("this version of PGlite does not ask for fsync");
+  return db;
+}
+
+/** In a server of many processes FATAL ends one; here it is the database, which would loop over its ruins. */
+function watchServerLog(line: string): boolean {
+  tell({ type: "log", line });
+  if (/\b(FATAL|PANIC): /.test(line)) process.exit(1);
+  return false; // not for PGlite's own debug output
+}
+
+function syncTree(path: string): void {
+  for (const entry of readdirSync(path, { withFileTypes: true })) {
+    const child = join(path, entry.name);
+    if (entry.isDirectory()) syncTree(child);
+    else if (entry.isFile()) syncPath(child);
+  }
+  syncPath(path);
+}
+
+function syncPath(path: string): void {
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function tell(message: FromWorker): void {
+  parentPort?.postMessage(message);
+}
+
+const job = workerData as ForWorker;
+if (job.task === "create") {
+  await create(job.path);
+  process.exit(0);
+}
+await serve(job.path, job.socketPath);

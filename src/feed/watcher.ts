@@ -1,0 +1,119 @@
+import { type Logger, lossLog, RateLimitedLog } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
+import { type Match, matchNames, type WatchList } from "../watchlist/matcher.ts";
+import { CtLogs, noLog } from "./ct-logs.ts";
+import { GapAccounting } from "./gaps.ts";
+import { type CertUpdate, parseMessage } from "./message.ts";
+import { OriginReader } from "./origin.ts";
+import { Prefilter } from "./prefilter.ts";
+
+/** Of the messages that match nothing, one in so many is parsed all the same, to measure the logs' delay. */
+const sampleEvery = 4096;
+
+export interface WatcherOptions {
+  watchList: () => WatchList;
+  onMatch: (update: CertUpdate, match: Match) => void;
+  log: Logger;
+  metrics: Metrics;
+}
+
+/**
+ * Finds the messages that are about a watched name. Everything here runs while the socket is read: it awaits nothing,
+ * and it never throws.
+ */
+export class Watcher {
+  readonly #options: WatcherOptions;
+  readonly #quietLog = new RateLimitedLog();
+  readonly #prefilter = new Prefilter();
+  readonly #logs = new CtLogs();
+  readonly #origins = new OriginReader(this.#logs);
+  /** Of all feeds together. Its owner calls `settle`. */
+  readonly gaps = new GapAccounting(this.#logs, performance.now());
+  #untilSample = 1;
+
+  constructor(options: WatcherOptions) {
+    this.#options = options;
+  }
+
+  /** Takes one message as received. */
+  receive(message: Buffer): void {
+    try {
+      if (this.#prefilter.canSkip(message, this.#options.watchList().table)) this.#countSkipped(message);
+      else this.#receiveParsed(message);
+    } catch (error) {
+      // A mistake in certwatch: the message is lost to it, but its bytes are not, and the feed goes on.
+      this.#options.metrics.feedCounts.refused.no_certificate += 1;
+      const log = lossLog(this.#options.log);
+      log.error({ err: error, message: message.toString("base64") }, "a message could not be processed");
+    }
+  }
+
+  #countSkipped(message: Buffer): void {
+    const { feedCounts } = this.#options.metrics;
+    feedCounts.messages.certificate_update += 1;
+    feedCounts.lastCertificateUpdateMs = Date.now();
+    this.#accountFor(message, null);
+    this.#untilSample -= 1;
+    if (this.#untilSample > 0) return;
+    this.#untilSample = sampleEvery;
+    const sample = parseMessage(message);
+    if (sample.type === "certificate_update") this.#observeDelay(sample.update);
+  }
+
+  #receiveParsed(message: Buffer): void {
+    const { metrics, log } = this.#options;
+    const { feedCounts } = metrics;
+    const parsed = parseMessage(message);
+    if (parsed.type === "refused") {
+      feedCounts.refused[parsed.reason] += 1;
+      this.#quietLog.once(parsed.reason, (suppressed) => {
+        log.warn(
+          { reason: parsed.reason, starts_with: parsed.detail, suppressed },
+          "a message could not be understood",
+        );
+      });
+      return;
+    }
+    feedCounts.messages[parsed.type] += 1;
+    if (parsed.type === "dns_entries") this.#explainDomainsOnly();
+    if (parsed.type !== "certificate_update") return;
+    feedCounts.lastCertificateUpdateMs = Date.now();
+    this.#accountFor(message, parsed.update);
+    this.#observeDelay(parsed.update);
+    const match = matchNames(parsed.update.allDomains, this.#options.watchList());
+    if (match !== null) this.#options.onMatch(parsed.update, match);
+  }
+
+  /** Which entry of which log arrived, from the bytes, or from `update` where these have an unusual shape. */
+  #accountFor(message: Buffer, update: CertUpdate | null): void {
+    const log = this.#origins.read(message);
+    if (log === noLog && update?.sourceUrl != null) {
+      this.gaps.observe(this.#logs.numberOf(update.sourceUrl), update.certIndex ?? -1);
+    } else if (log !== noLog && this.#origins.isDeduplicated) {
+      this.gaps.observeDeduplicated(log, this.#origins.index);
+      this.#explainDeduplicated();
+    } else {
+      this.gaps.observe(log, this.#origins.index);
+    }
+  }
+
+  #observeDelay({ sourceTimestampEpochSeconds }: CertUpdate): void {
+    if (sourceTimestampEpochSeconds === null) return;
+    this.#options.metrics.eventDelay.observe(Math.max(Date.now() / 1000 - sourceTimestampEpochSeconds, 0));
+  }
+
+  #explainDeduplicated(): void {
+    if (this.gaps.deduplicatedMessages > 1) return;
+    this.#options.log.info(
+      "this feed's server removes duplicates across logs: what it leaves out cannot be told from what got lost, so its gaps are not counted",
+    );
+  }
+
+  #explainDomainsOnly(): void {
+    this.#quietLog.once("dns_entries", () => {
+      this.#options.log.error(
+        "this feed has domain names only, without certificates: nothing on it can be judged. Use the endpoint /full-stream or / of the server in CERTSTREAM_URL",
+      );
+    });
+  }
+}

@@ -1,0 +1,129 @@
+import type { Queryable } from "../db/pool.ts";
+
+/** An inventory row that was found by its serial number. */
+export interface SerialRow {
+  /** Lower-case hex. */
+  fingerprint: string;
+  /** A JSON array of names; what upstream wrote. */
+  sans: unknown;
+  notBefore: number;
+  notAfter: number;
+  /** `null` also where the table has no such column. */
+  tbsSha256: string | null;
+  /** The issuances that this row has recognised already, and the certificate's own where it is known for certain. */
+  recognised: RecognisedIssuance[];
+}
+
+export interface RecognisedIssuance {
+  issuanceId: string;
+  tbsSha256: string | null;
+  /** On stronger evidence than the serial number. */
+  isCertain: boolean;
+}
+
+/** A precertificate to be looked up: serial number in normal form, validity in epoch seconds. */
+export interface SerialQuestion {
+  issuance_id: string;
+  serial: string;
+  not_before: number;
+  not_after: number;
+}
+
+/**
+ * SQL for the normal form of a serial number: what `normalizeSerial` makes of it, and what the index `certs_serial` in
+ * schema.sql is over. The three must stay the same.
+ */
+export const serialNormalForm = `ltrim(upper(regexp_replace(serial, '[^0-9A-Fa-f]', '', 'g')), '0')`;
+
+/** Whether the inventory can be searched by TBS hash: older tables, and views, may lack the column. */
+export async function inventoryHasTbsColumn(db: Queryable, deadlineMs: number): Promise<boolean> {
+  const rows = await db.query(
+    {
+      text: `SELECT FROM pg_attribute
+             WHERE attrelid = to_regclass('public.certs') AND attname = 'tbs_sha256' AND NOT attisdropped`,
+    },
+    deadlineMs,
+  );
+  return rows.length > 0;
+}
+
+/** Which of these SHA-1 fingerprints (lower-case hex) are in the inventory. */
+export async function findByFingerprint(
+  db: Queryable,
+  fingerprints: string[],
+  deadlineMs: number,
+): Promise<Set<string>> {
+  if (fingerprints.length === 0) return new Set();
+  const rows = await db.query<{ fingerprint: string }>(
+    {
+      text: `SELECT certs.fingerprint_sha1 AS fingerprint FROM public.certs
+             WHERE certs.fingerprint_sha1 = ANY ($1::text[])`,
+      values: [fingerprints],
+    },
+    deadlineMs,
+  );
+  return new Set(rows.map((row) => row.fingerprint));
+}
+
+/**
+ * Which of these TBS hashes (lower-case hex) are in the inventory, each with the fingerprint of its row. The table must
+ * have the column.
+ */
+export async function findByTbs(
+  db: Queryable,
+  hashes: string[],
+  deadlineMs: number,
+): Promise<Map<string, string>> {
+  if (hashes.length === 0) return new Map();
+  const rows = await db.query<{ tbsSha256: string; fingerprint: string }>(
+    {
+      text: `SELECT certs.tbs_sha256 AS "tbsSha256", certs.fingerprint_sha1 AS fingerprint
+             FROM public.certs WHERE certs.tbs_sha256 = ANY ($1::text[])`,
+      values: [hashes],
+    },
+    deadlineMs,
+  );
+  return new Map(rows.map((row) => [row.tbsSha256, row.fingerprint]));
+}
+
+/** Inventory rows with these serial numbers and validities, by the issuance that asks. */
+export async function findBySerial(
+  db: Queryable,
+  questions: SerialQuestion[],
+  options: { hasTbsColumn: boolean; deadlineMs: number },
+): Promise<Map<string, SerialRow[]>> {
+  const found = new Map<string, SerialRow[]>();
+  if (questions.length === 0) return found;
+  const rows = await db.query<SerialRow & { question: string }>(
+    { text: bySerial(options.hasTbsColumn), values: [JSON.stringify(questions.map(toWanted))] },
+    options.deadlineMs,
+  );
+  for (const { question, ...row } of rows) found.set(question, [...(found.get(question) ?? []), row]);
+  return found;
+}
+
+/** `serial` alone is the inventory's column: see {@link serialNormalForm}. */
+function toWanted({ serial, ...question }: SerialQuestion): object {
+  return { wanted: serial, ...question };
+}
+
+const bySerial = (hasTbsColumn: boolean) => `
+  SELECT q.issuance_id AS question, certs.fingerprint_sha1 AS fingerprint, certs.sans,
+         certs.not_before::bigint AS "notBefore", certs.not_after::bigint AS "notAfter",
+         ${hasTbsColumn ? "certs.tbs_sha256" : "NULL::text"} AS "tbsSha256",
+         COALESCE((
+           SELECT json_agg(json_build_object('issuanceId', r.issuance_id, 'tbsSha256', r.tbs_sha256,
+                                             'isCertain', r.is_certain))
+           FROM (SELECT issuance_id, tbs_sha256, match_basis <> 'serial' AS is_certain FROM public.alerts
+                 WHERE excused_by = certs.fingerprint_sha1
+                 UNION ALL
+                 SELECT issuance_id, tbs_sha256, true FROM public.alerts
+                 WHERE certificate_key = 'sha1:' || certs.fingerprint_sha1
+                 UNION ALL
+                 SELECT issuance_id, tbs_sha256, true FROM public.alerts
+                 WHERE issuance_id = q.issuance_id AND severity = 'info' AND match_basis IN ('fingerprint', 'tbs')) AS r
+         ), '[]') AS recognised
+  FROM (SELECT DISTINCT *
+        FROM json_to_recordset($1::json) AS q(issuance_id text, wanted text, not_before bigint, not_after bigint)) AS q
+  JOIN public.certs ON ${serialNormalForm} = q.wanted
+                   AND certs.not_before = q.not_before AND certs.not_after = q.not_after`;

@@ -1,0 +1,102 @@
+import { describeTable, type TableDescription } from "../db/describe-table.ts";
+import type { Queryable } from "../db/pool.ts";
+import { serialNormalForm } from "./find.ts";
+
+/** An index that the lookups of precertificates need, as schema.sql has it. */
+export interface InventoryIndex {
+  name: string;
+  column: string;
+  /** What goes between the parentheses of CREATE INDEX. */
+  key: string;
+  lookup: string;
+}
+
+export const inventoryIndexes: readonly InventoryIndex[] = [
+  { name: "certs_tbs_sha256", column: "tbs_sha256", key: "tbs_sha256", lookup: "TBS hash" },
+  {
+    name: "certs_serial",
+    column: "serial",
+    key: serialNormalForm,
+    lookup: "serial number",
+  },
+];
+
+/** The statement that makes an index, without stopping writes. */
+export function createIndexSql({ key }: InventoryIndex, name: string): string {
+  return `CREATE INDEX CONCURRENTLY ${name} ON public.certs (${key})`;
+}
+
+/** An index of `public.certs` that serves one of {@link inventoryIndexes}. */
+interface FoundIndex {
+  name: string;
+  /** False: left over from an interrupted build, or being built. */
+  isValid: boolean;
+}
+
+export interface InventoryState {
+  table: TableDescription;
+  found(index: InventoryIndex): FoundIndex[];
+}
+
+/** Looks at `public.certs`; `null` where it does not exist. */
+export async function readInventoryState(db: Queryable, deadlineMs: number): Promise<InventoryState | null> {
+  const table = await describeTable(db, "public.certs", deadlineMs);
+  if (table === null) return null;
+  const indexes = await db.query<FoundIndex & { key: string }>(
+    {
+      name: "the indexes of the inventory",
+      text: `SELECT relname::text AS name, indisvalid AS "isValid", pg_get_indexdef(indexrelid, 1, true) AS key
+             FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+             WHERE indrelid = to_regclass('public.certs') AND indpred IS NULL
+             ORDER BY indisvalid DESC, relname`,
+    },
+    deadlineMs,
+  );
+  return {
+    table,
+    found: ({ key }) => indexes.filter((index) => bare(index.key) === bare(key)),
+  };
+}
+
+/** Postgres writes an expression with casts and parentheses of its own, which depend on the column's type. */
+function bare(key: string): string {
+  return key.replaceAll(/::(text|character varying)\b|[\s()]/g, "");
+}
+
+const columnsForSerial = ["serial", "sans", "not_before", "not_after"];
+
+/**
+ * What the service cannot do, or only slowly, because `public.certs` lacks a column or an index: a sentence for each,
+ * which says what mends it. Of a view, the indexes behind it cannot be seen.
+ */
+export async function inventoryGaps(db: Queryable, deadlineMs: number): Promise<string[]> {
+  const state = await readInventoryState(db, deadlineMs);
+  if (state === null) return [];
+  const { table } = state;
+  const has = (column: string) => table.columns.includes(column);
+  const gaps = columnsForSerial
+    .filter((column) => !has(column))
+    .map(
+      (column) =>
+        `public.certs has no column ${column}, so precertificates cannot be looked up by serial number: its owner has to add it.`,
+    );
+  if (!has("tbs_sha256")) {
+    gaps.push(
+      `public.certs has no column tbs_sha256, so precertificates are recognised by serial number at best: ${mend(table)}.`,
+    );
+  }
+  if (table.kind === "other") return gaps;
+  for (const index of inventoryIndexes) {
+    if (!has(index.column) || state.found(index).some(({ isValid }) => isValid)) continue;
+    gaps.push(
+      `public.certs has no index for lookups by ${index.lookup}, so each one reads the whole table: ${mend(table)}.`,
+    );
+  }
+  return gaps;
+}
+
+function mend({ kind, kindName }: TableDescription): string {
+  return kind === "table"
+    ? 'run "certwatch migrate --inventory"'
+    : `it is a ${kindName}, "certwatch migrate --inventory" says what its owner has to do`;
+}

@@ -1,0 +1,49 @@
+import type { Queryable } from "../db/pool.ts";
+
+/** A row of `public.certs` as it stands there; upstream wrote it, so any value may be null or of another shape. */
+export interface InventoryRow {
+  fingerprint_sha1: string;
+  serial: string | null;
+  sans: unknown;
+  not_before: number;
+  not_after: number;
+  source: string | null;
+  added_at: number | null;
+}
+
+/** The last row of a page, to go on behind it. */
+type Position = Pick<InventoryRow, "not_after" | "fingerprint_sha1">;
+
+/**
+ * One page of the inventory, the first to expire first.
+ *
+ * @param options.names lower-case SANs, of which a row must have one; `null`: any row.
+ * @param options.expired only what is expired.
+ */
+export async function listInventory(
+  db: Queryable,
+  options: {
+    names: string[] | null;
+    expired: boolean;
+    after: Position | null;
+    limit: number;
+    deadlineMs: number;
+  },
+): Promise<InventoryRow[]> {
+  const { names, expired, after, limit, deadlineMs } = options;
+  return await db.query<InventoryRow>(
+    {
+      name: "the list of the inventory",
+      text: `
+        SELECT fingerprint_sha1, serial, sans, not_before, not_after, source, added_at FROM public.certs
+        WHERE ($1::text[] IS NULL OR EXISTS (
+                SELECT FROM jsonb_array_elements_text(CASE jsonb_typeof(to_jsonb(sans)) WHEN 'array' THEN to_jsonb(sans) ELSE '[]' END) AS san
+                WHERE rtrim(lower(san), '.') = ANY ($1::text[])))
+          AND (NOT $2::boolean OR not_after < EXTRACT(EPOCH FROM now()))
+          AND ($3::bigint IS NULL OR (not_after, fingerprint_sha1) > ($3::bigint, $4::text))
+        ORDER BY not_after, fingerprint_sha1 LIMIT $5`,
+      values: [names, expired, after?.not_after ?? null, after?.fingerprint_sha1 ?? null, limit],
+    },
+    deadlineMs,
+  );
+}

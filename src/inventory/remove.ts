@@ -1,0 +1,19 @@
+import type { Queryable } from "../db/pool.ts";
+
+/** Takes these fingerprints (lower-case hex) out of the inventory; returns those that were in it. */
+export async function removeInventory(
+  db: Queryable,
+  fingerprints: string[],
+  deadlineMs: number,
+): Promise<Set<string>> {
+  const rows = await db.query<{ fingerprint: string }>(
+    {
+      name: "the removal from the inventory",
+      text: `DELETE FROM public.certs WHERE fingerprint_sha1 = ANY ($1::text[])
+             RETURNING fingerprint_sha1 AS fingerprint`,
+      values: [fingerprints],
+    },
+    deadlineMs,
+  );
+  return new Set(rows.map((row) => row.fingerprint));
+}

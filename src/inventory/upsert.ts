@@ -1,0 +1,55 @@
+import { toJson } from "../db/json.ts";
+import type { Queryable } from "../db/pool.ts";
+
+/** A row of `public.certs` to add; see there. */
+export interface NewInventoryRow {
+  fingerprint_sha1: string;
+  serial: string;
+  sans: string[];
+  not_before: number;
+  not_after: number;
+  tbs_sha256: string | null;
+}
+
+/**
+ * Adds certificates to the inventory, in one statement. Where a fingerprint is there already, only what is missing
+ * (TBS hash, serial number) is filled in. Safe to run twice.
+ *
+ * @param rows of distinct fingerprints.
+ * @param options.hasTbsColumn whether the table has `tbs_sha256`.
+ * @returns what happened to each fingerprint; those that are not in it were complete already.
+ */
+export async function upsertInventory(
+  db: Queryable,
+  rows: NewInventoryRow[],
+  options: { source: string; hasTbsColumn: boolean; deadlineMs: number },
+): Promise<Map<string, "added" | "updated">> {
+  const [column, value, fill, missing] = options.hasTbsColumn
+    ? [
+        ", tbs_sha256",
+        ", r.tbs_sha256",
+        ", tbs_sha256 = COALESCE(certs.tbs_sha256, EXCLUDED.tbs_sha256)",
+        " OR certs.tbs_sha256 IS NULL AND EXCLUDED.tbs_sha256 IS NOT NULL",
+      ]
+    : ["", "", "", ""];
+  const changed = await db.query<{ fingerprint: string; isNew: boolean }>(
+    {
+      name: "the addition to the inventory",
+      // xmax is 0 in a row that this statement inserted, and its own transaction in one that it updated.
+      text: `
+        INSERT INTO public.certs AS certs
+               (fingerprint_sha1, serial, sans, not_before, not_after, source, added_at${column})
+        SELECT r.fingerprint_sha1, r.serial, r.sans, r.not_before, r.not_after, $2::text,
+               EXTRACT(EPOCH FROM now())::bigint${value}
+        FROM json_to_recordset($1::json) AS r(fingerprint_sha1 text, serial text, sans jsonb, not_before bigint,
+                                              not_after bigint, tbs_sha256 text)
+        ON CONFLICT (fingerprint_sha1) DO UPDATE
+          SET serial = COALESCE(certs.serial, EXCLUDED.serial)${fill}
+          WHERE certs.serial IS NULL${missing}
+        RETURNING certs.fingerprint_sha1 AS fingerprint, certs.xmax = 0 AS "isNew"`,
+      values: [toJson(rows), options.source],
+    },
+    options.deadlineMs,
+  );
+  return new Map(changed.map(({ fingerprint, isNew }) => [fingerprint, isNew ? "added" : "updated"]));
+}

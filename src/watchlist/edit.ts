@@ -1,0 +1,27 @@
+import type { Queryable } from "../db/pool.ts";
+
+/** Adds rows to the watch list, except those that are there in the same spelling. Safe to run twice. */
+export async function addWatchEntries(db: Queryable, entries: string[], deadlineMs: number): Promise<void> {
+  await db.execute(
+    {
+      name: "the addition to the watch list",
+      text: `INSERT INTO public.intent_current (fqdn)
+             SELECT DISTINCT entry FROM unnest($1::text[]) AS entry
+             WHERE NOT EXISTS (SELECT FROM public.intent_current WHERE fqdn = entry)`,
+      values: [entries],
+    },
+    deadlineMs,
+  );
+}
+
+/** Removes the rows that are spelt like this. */
+export async function removeWatchRows(db: Queryable, fqdns: string[], deadlineMs: number): Promise<number> {
+  return await db.execute(
+    {
+      name: "the removal from the watch list",
+      text: `DELETE FROM public.intent_current WHERE fqdn = ANY ($1::text[])`,
+      values: [fqdns],
+    },
+    deadlineMs,
+  );
+}

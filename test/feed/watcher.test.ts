@@ -1,0 +1,131 @@
+import { pino } from "pino";
+import { beforeEach, describe, expect, test } from "vitest";
+import { createAuthority } from "../../src/demo/certificates.ts";
+import { type CertstreamServer, wireMessage } from "../../src/demo/wire.ts";
+import type { CertUpdate } from "../../src/feed/message.ts";
+import { Watcher } from "../../src/feed/watcher.ts";
+import { createMetrics } from "../../src/metrics.ts";
+import { buildWatchList, type Match, type WatchList } from "../../src/watchlist/matcher.ts";
+
+const authority = createAuthority({ commonName: "E1" });
+const log = { name: "Log", url: "https://log.example", type: "rfc6962" as const };
+let index = 0;
+
+function messageFor(dnsNames: string[], server: CertstreamServer = "go"): Buffer {
+  index += 1;
+  const issuance = authority.issue({ dnsNames });
+  return Buffer.from(wireMessage({ issuance, kind: "X509LogEntry", log, index }, { server, feed: "lite" }));
+}
+
+describe("Watcher", () => {
+  let watchList: WatchList;
+  let matches: { update: CertUpdate; match: Match }[];
+  let lines: { level: number; msg: string; reason?: string; suppressed?: number }[];
+  let metrics: ReturnType<typeof createMetrics>;
+  let watcher: Watcher;
+  let onMatch: (update: CertUpdate, match: Match) => void;
+  beforeEach(async () => {
+    watchList = (await buildWatchList(["example.org", "www.example.org", "b.test"])).watchList;
+    matches = [];
+    lines = [];
+    metrics = createMetrics({ version: "0", feeds: [] });
+    onMatch = (update, match) => matches.push({ update, match });
+    watcher = new Watcher({
+      watchList: () => watchList,
+      onMatch: (update, match) => onMatch(update, match),
+      log: pino({}, { write: (line: string) => lines.push(JSON.parse(line)) }),
+      metrics,
+    });
+  });
+  const delays = async () =>
+    (await metrics.eventDelay.get()).values.find(({ metricName }) => metricName?.endsWith("_count"))!.value;
+
+  test.each(["go", "rust", "calidog"] as const)("%s: finds what is watched and counts the rest", (server) => {
+    watcher.receive(
+      messageFor(["a.www.example.org", "z.example.org", "other.example", "*.example.org"], server),
+    );
+    watcher.receive(messageFor(["notexample.org"], server));
+    watcher.receive(messageFor(["B.Test"], server));
+    expect(matches.map(({ match }) => match)).toEqual([
+      {
+        entries: ["example.org", "www.example.org"],
+        sans: ["*.example.org", "a.www.example.org", "z.example.org"],
+      },
+      { entries: ["b.test"], sans: ["B.Test"] },
+    ]);
+    expect(metrics.feedCounts.messages.certificate_update).toBe(3);
+    // Of a server that removes duplicates across logs it says once that gaps are not counted.
+    expect(lines.map(({ msg }) => msg)).toEqual(
+      server === "rust" ? [expect.stringMatching(/duplicates/)] : [],
+    );
+  });
+
+  test("the list that counts is the one of the moment", async () => {
+    const message = messageFor(["new.example"]);
+    watcher.receive(message);
+    watchList = (await buildWatchList(["new.example"])).watchList;
+    watcher.receive(message);
+    watchList = (await buildWatchList([])).watchList;
+    watcher.receive(message);
+    expect(matches).toHaveLength(1);
+  });
+
+  test("only certificates move the time of the last event", () => {
+    watcher.receive(Buffer.from('{"message_type":"heartbeat"}'));
+    watcher.receive(Buffer.from("null"));
+    watcher.receive(Buffer.from('{"message_type":"certificate_update"}'));
+    expect(metrics.feedCounts.lastCertificateUpdateMs).toBe(0);
+    const before = Date.now();
+    watcher.receive(messageFor(["noise.example"]));
+    expect(metrics.feedCounts.lastCertificateUpdateMs).toBeGreaterThanOrEqual(before);
+  });
+
+  test("the delay behind the log is measured on matches, and on noise by a sample", async () => {
+    watcher.receive(messageFor(["example.org"]));
+    expect(await delays()).toBe(1);
+    const noise = messageFor(["noise.example"]);
+    for (let i = 0; i < 4_097; i += 1) watcher.receive(noise);
+    expect(await delays()).toBe(3); // the first of them and the 4097th
+  });
+
+  test("refusals are logged once a minute for each kind, with a bounded excerpt", () => {
+    for (let i = 0; i < 100; i += 1) {
+      watcher.receive(Buffer.from(`not JSON ${"x".repeat(1_000)}`));
+      watcher.receive(Buffer.from("[]"));
+    }
+    expect(lines).toMatchObject([{ reason: "not_json", suppressed: 0 }, { reason: "not_an_object" }]);
+    expect(JSON.stringify(lines).length).toBeLessThan(1_000);
+    expect(metrics.feedCounts.refused).toMatchObject({ not_json: 100, not_an_object: 100 });
+  });
+
+  test("a mistake further down costs its message only, whose bytes are logged", () => {
+    const message = messageFor(["a.example.org"]);
+    onMatch = () => {
+      throw new Error("a mistake");
+    };
+    watcher.receive(message);
+    expect(lines).toMatchObject([
+      { level: 50, message: message.toString("base64"), err: { message: "a mistake" } },
+    ]);
+    onMatch = (update, match) => matches.push({ update, match });
+    watcher.receive(message);
+    expect(matches).toHaveLength(1);
+  });
+
+  test("nothing that a server sends makes it throw", () => {
+    const deep = "[".repeat(100_000) + "]".repeat(100_000);
+    for (const text of [
+      deep,
+      `{"a":${deep}}`,
+      // The prefilter passes it over, and as the first of its kind it is parsed for the sample.
+      `{"message_type":"certificate_update","data":{"leaf_cert":{"all_domains":["noise.example"],"x":${deep}}}}`,
+      `{"message_type":"certificate_update","data":{"leaf_cert":{"all_domains":["a.example.org"],"x":${deep}}}}`,
+      '{"message_type":"certificate_update","data":{"leaf_cert":{"all_domains":{"length":7}}}}',
+      '{"message_type":"certificate_update","data":{"leaf_cert":{"all_domains":["\\ud800.example.org","\\u0000"]}}}',
+      "",
+    ])
+      watcher.receive(Buffer.from(text));
+    expect(matches.map(({ match }) => match.sans)).toEqual([["a.example.org"], ["\ud800.example.org"]]);
+    expect(lines.filter(({ level }) => level >= 50)).toEqual([]);
+  });
+});

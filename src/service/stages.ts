@@ -1,0 +1,168 @@
+import { Deliverer } from "../alerts/deliver.ts";
+import { createAlertGauges } from "../alerts/gauges.ts";
+import { concurrency } from "../alerts/held-events.ts";
+import { Judge } from "../alerts/judge.ts";
+import { createPruner } from "../alerts/prune.ts";
+import { Recorder } from "../alerts/record.ts";
+import { WebhookSender } from "../alerts/webhook.ts";
+import type { Config } from "../config.ts";
+import { errorMessage } from "../db/errors.ts";
+import type { DatabaseHealth } from "../db/observe.ts";
+import { DatabaseUnusableError, type OpenDatabase } from "../db/open.ts";
+import type { Database, SessionPool } from "../db/pool.ts";
+import { FeedClient } from "../feed/client.ts";
+import { createGapReporter } from "../feed/gap-reporter.ts";
+import { Watcher } from "../feed/watcher.ts";
+import { inventoryGaps } from "../inventory/gaps.ts";
+import type { Logger } from "../log.ts";
+import type { Loop } from "../loop.ts";
+import type { Metrics } from "../metrics.ts";
+import { version } from "../version.ts";
+import { WatchListRefresh } from "../watchlist/refresh.ts";
+
+// The stages of the pipeline that is drawn in service.ts; the functions that make them follow in its order.
+
+const startDeadlineMs = 10_000;
+
+/** What all parts of one running service share. */
+export interface Shared {
+  readonly config: Config;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly db: Database;
+  readonly database: OpenDatabase<SessionPool>;
+  readonly databaseHealth: DatabaseHealth;
+  readonly graceSeconds: number;
+  /** False in observer mode. */
+  readonly deliver: boolean;
+  readonly stop: AbortController;
+  /** Makes the error handler of one concern: it logs, and the concern tries again. */
+  readonly onError: (concern: string) => (error: unknown) => void;
+  /** Loops in the order in which they start, which is also the order in which `/healthz` asks them. */
+  readonly loops: Loop[];
+  /** Runs when the service ends, the last one first. */
+  readonly onRelease: (release: () => Promise<unknown>) => void;
+}
+
+export type Stages = Awaited<ReturnType<typeof createStages>>;
+
+/** Makes the stages from the last to the first, since each is handed the one that it feeds. */
+export async function createStages(shared: Shared) {
+  const deliverer = createDeliverer(shared);
+  const judge = createJudge(shared, deliverer);
+  const recorder = createRecorder(shared, judge);
+  const refresh = await createRefresh(shared);
+  await warnOfInventoryGaps(shared);
+  const watcher = createWatcher(shared, refresh, recorder);
+  const feeds = createFeeds(shared, watcher);
+  addCaretakers(shared);
+  return { feeds, refresh, recorder, judge, deliverer };
+}
+
+function addLoop({ loops, onRelease }: Shared, loop: Loop): void {
+  loops.push(loop);
+  onRelease(() => loop.stop());
+}
+
+function createFeeds(shared: Shared, watcher: Watcher): FeedClient[] {
+  const { config, metrics } = shared;
+  const feeds: FeedClient[] = config.feeds.map(
+    ({ url, name }) =>
+      new FeedClient({
+        ...shared,
+        url,
+        name,
+        userAgent: `certwatch/${version}`,
+        maxMessageBytes: config.feedMaxMessageBytes,
+        idleTimeoutSeconds: config.feedIdleTimeoutSeconds,
+        onMessage: (message) => watcher.receive(message),
+        onStateChange: () => metrics.wsConnected.set(isConnected(feeds) ? 1 : 0),
+      }),
+  );
+  return feeds;
+}
+
+export const isConnected = (feeds: FeedClient[]) => feeds.some((feed) => feed.state === "open");
+
+function createWatcher(shared: Shared, refresh: WatchListRefresh, recorder: Recorder): Watcher {
+  const watcher = new Watcher({
+    ...shared,
+    watchList: () => refresh.current,
+    onMatch: (update, match) => recorder.add(update, match),
+  });
+  addLoop(shared, createGapReporter({ ...shared, gaps: watcher.gaps }));
+  return watcher;
+}
+
+/** Reads the watch list once, before anything is matched against it. */
+async function createRefresh(shared: Shared): Promise<WatchListRefresh> {
+  const refresh = new WatchListRefresh({
+    ...shared,
+    intervalSeconds: shared.config.watchRefreshIntervalSeconds,
+    onError: shared.onError("watch list refresh"),
+  });
+  await refresh.refresh().catch((error) => {
+    throw new DatabaseUnusableError(
+      `the watch list cannot be read from public.intent_current: ${errorMessage(error)}`,
+    );
+  });
+  addLoop(shared, refresh.loop);
+  return refresh;
+}
+
+function createRecorder(shared: Shared, judge: Judge): Recorder {
+  const recorder = new Recorder({
+    ...shared,
+    lostSessions: () => shared.database.db.lostSessions,
+    onRecorded: (certificates) => judge.firstLook(certificates),
+    onError: shared.onError("recording"),
+  });
+  addLoop(shared, recorder.loop);
+  return recorder;
+}
+
+function createJudge(shared: Shared, deliverer: Deliverer | null): Judge {
+  const { precertMatch } = shared.config;
+  const judge = new Judge({ ...shared, precertMatch, deliverer, onError: shared.onError("judging") });
+  addLoop(shared, judge.loop);
+  return judge;
+}
+
+/** Says what `public.certs` lacks for recognising certificates, and what mends it. */
+async function warnOfInventoryGaps({ db, log }: Shared): Promise<void> {
+  const gaps = await inventoryGaps(db, startDeadlineMs).catch((error) => {
+    throw new DatabaseUnusableError(
+      `the database cannot be asked about public.certs: ${errorMessage(error)}`,
+    );
+  });
+  for (const gap of gaps) log.warn(gap);
+}
+
+/** `null` in observer mode. */
+function createDeliverer(shared: Shared): Deliverer | null {
+  const { webhook } = shared.config;
+  if (webhook === null) return null;
+  const sender = new WebhookSender(webhook, { version, connections: concurrency });
+  shared.onRelease(() => sender.close());
+  const { timeoutSeconds, maxAttempts } = webhook;
+  const onError = shared.onError("delivery");
+  const deliverer = new Deliverer({ ...shared, sender, timeoutSeconds, maxAttempts, onError });
+  addLoop(shared, deliverer.settling);
+  addLoop(shared, deliverer.claiming);
+  return deliverer;
+}
+
+/** The loops beside the pipeline: cleanup, and the gauges that are read from the table. */
+function addCaretakers(shared: Shared): void {
+  const { cleanupIntervalSeconds, alertRetentionSeconds } = shared.config;
+  addLoop(
+    shared,
+    createPruner({
+      ...shared,
+      intervalSeconds: cleanupIntervalSeconds,
+      retentionSeconds: alertRetentionSeconds,
+      onError: shared.onError("cleanup"),
+    }),
+  );
+  addLoop(shared, createAlertGauges({ ...shared, onError: shared.onError("alert gauges") }));
+}

@@ -1,7 +1,16 @@
 import { z } from "zod";
 import type { WebhookTarget } from "./alerts/webhook.ts";
-import { createConnector } from "./db/connect.ts";
-import { maskDsn, parseDsn } from "./db/dsn.ts";
+import { maskUrl, maskValue } from "./config/mask.ts";
+import {
+  checked,
+  dsnProblem,
+  integer,
+  maxRetentionSeconds,
+  oneLine,
+  seconds,
+  secretProblem,
+  url,
+} from "./config/values.ts";
 import type { LogLevel } from "./log.ts";
 
 /** Everything that can be configured, checked. Built by {@link readConfig} and never changed. */
@@ -48,11 +57,6 @@ export class ConfigError extends Error {
   }
 }
 
-/** A longer timer fires at once in Node.js. */
-const maxTimerSeconds = 2_147_483;
-/** Not a timer: a time in the past that rows are compared with. */
-const maxRetentionSeconds = 100 * 365 * 86_400;
-
 const levels: Record<string, LogLevel> = {
   TRACE: "trace",
   DEBUG: "debug",
@@ -64,54 +68,6 @@ const levels: Record<string, LogLevel> = {
   CRITICAL: "fatal",
   SILENT: "silent",
 };
-
-function seconds(defaultSeconds: number, limits: { min?: number; max?: number } = {}) {
-  const { min = 0, max = maxTimerSeconds } = limits;
-  const allowed = `a number of seconds ${min > 0 ? `from ${min}` : "from 0"} to ${max}`;
-  return number(defaultSeconds, /^(\d+\.?\d*|\.\d+)$/, { min, max, allowed });
-}
-
-function integer(defaultValue: number, min: number, max: number) {
-  return number(defaultValue, /^\d+$/, { min, max, allowed: `a whole number from ${min} to ${max}` });
-}
-
-function number(fallback: number, form: RegExp, limits: { min: number; max: number; allowed: string }) {
-  return z
-    .string()
-    .optional()
-    .transform((text, context) => {
-      if (text === undefined) return fallback;
-      const value = form.test(text) ? Number(text) : Number.NaN;
-      if (value >= limits.min && value <= limits.max) return value;
-      context.addIssue({ code: "custom", message: `allowed is ${limits.allowed}` });
-      return z.NEVER;
-    });
-}
-
-function url(schemes: string[], text: string): string | null {
-  if (!URL.canParse(text)) return `not a URL: allowed is one that starts with ${schemes.join(" or ")}`;
-  const { protocol, hash, username, password } = new URL(text);
-  if (!schemes.includes(`${protocol}//`)) return `allowed is a URL that starts with ${schemes.join(" or ")}`;
-  if (!canDecode(username) || !canDecode(password)) return "a % in user or password is to be written as %25";
-  if (hash !== "") return "allowed is a URL without a fragment (#...)";
-  return null;
-}
-
-function canDecode(text: string): boolean {
-  try {
-    decodeURIComponent(text);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function checked(problemOf: (text: string) => string | null) {
-  return z.string().superRefine((text, context) => {
-    const problem = problemOf(text);
-    if (problem !== null) context.addIssue({ code: "custom", message: problem });
-  });
-}
 
 const feedUrls = z
   .string()
@@ -129,20 +85,6 @@ const feedUrls = z
       if (problem !== null) context.addIssue({ code: "custom", message: problem });
     }
   });
-
-/** Base64 with all of its padding or without any. */
-const base64Form = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/;
-
-/** A Standard Webhooks secret: base64 of 24 to 64 random bytes, usually with the prefix `whsec_`. */
-function secretProblem(text: string): string | null {
-  const base64 = text.replace(/^whsec_/, "");
-  const byteLength = base64Form.test(base64) ? Buffer.from(base64, "base64").length : 0;
-  if (byteLength >= 24 && byteLength <= 64) return null;
-  return 'allowed is "whsec_" and the base64 of 24 to 64 random bytes; make one with: echo "whsec_$(openssl rand -base64 32)"';
-}
-
-const oneLine = (text: string) =>
-  /^[\x20-\x7e]+$/.test(text) ? null : "allowed is one line of printable ASCII";
 
 const environment = z.object({
   POSTGRES_DSN: checked(dsnProblem).optional(),
@@ -247,46 +189,4 @@ function toWebhookConfig(text: string, values: Environment): WebhookConfig {
     authorization: values.WEBHOOK_AUTHORIZATION ?? basic,
     maxAttempts: values.WEBHOOK_MAX_ATTEMPTS,
   };
-}
-
-function dsnProblem(text: string): string | null {
-  try {
-    // The files with certificates that it names are read here too, so that a missing one is a bad configuration.
-    createConnector(parseDsn(text));
-    return null;
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-}
-
-function maskValue(name: string, text: string): string {
-  if (name === "WEBHOOK_SECRET" || name === "WEBHOOK_AUTHORIZATION") return "***";
-  if (name === "POSTGRES_DSN") return maskDsn(text);
-  if (name === "WEBHOOK_URL") return maskWebhookUrl(text);
-  if (name === "CERTSTREAM_URL") {
-    const masked = text.split(",").map(maskUrl);
-    // A comma in a password leaves two pieces, of which the first may read as host and port.
-    return masked.includes("***") ? "***" : masked.join(",");
-  }
-  return JSON.stringify(text);
-}
-
-/** An `@` behind the host: `/`, `?` or `#` in a password that was not encoded end the host there. */
-const hasLateAt = /^\s*\w+:\/\/[^/?#\\]*[/?#\\].*@/s;
-
-/**
- * The URL for logs: credentials and query replaced by `***`; all of it where it is no URL of a host (`user:secret@host`
- * is one to the parser, with the scheme `user:`), and where what looks like host and port may be user and password.
- */
-export function maskUrl(text: string): string {
-  if (!/^\s*(https?|wss?):\/\//i.test(text) || !URL.canParse(text) || hasLateAt.test(text)) return "***";
-  const masked = new URL(text);
-  const credentials = masked.username !== "" || masked.password !== "" ? "***@" : "";
-  const query = masked.search === "" ? "" : "?***";
-  return `${masked.protocol}//${credentials}${masked.host}${masked.pathname}${query}`;
-}
-
-/** As {@link maskUrl}, without the path too: to n8n, Slack and others it is what a secret is, whoever has it may post. */
-export function maskWebhookUrl(text: string): string {
-  return maskUrl(text).replace(/^(\w+:\/\/[^/]+)\/.+$/, "$1/***");
 }

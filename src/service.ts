@@ -1,4 +1,5 @@
-import { type Config, maskWebhookUrl } from "./config.ts";
+import { maskWebhookUrl } from "./config/mask.ts";
+import type { Config } from "./config.ts";
 import { createErrorLog } from "./db/error-log.ts";
 import { errorMessage } from "./db/errors.ts";
 import { observeDatabase } from "./db/observe.ts";

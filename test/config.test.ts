@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ConfigError, maskUrl, maskWebhookUrl, readConfig } from "../src/config.ts";
+import { maskUrl, maskWebhookUrl } from "../src/config/mask.ts";
+import { ConfigError, readConfig } from "../src/config.ts";
 
 const POSTGRES_DSN = "postgres://u:pw@db.example/certwatch";
 const read = (env: NodeJS.ProcessEnv) => readConfig({ POSTGRES_DSN, ...env }, { embedded: false });

@@ -4,7 +4,7 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type ServerOptions, WebSocketServer } from "ws";
-import { maskUrl } from "../../src/config.ts";
+import { maskUrl } from "../../src/config/mask.ts";
 import { type CertstreamSimulator, startCertstreamSimulator } from "../../src/demo/certstream.ts";
 import { FeedClient, type FeedClientOptions } from "../../src/feed/client.ts";
 import { createMetrics } from "../../src/metrics.ts";

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { ConfigError, maskWebhookUrl, readConfig } from "../../src/config.ts";
+import { maskWebhookUrl } from "../../src/config/mask.ts";
+import { ConfigError, readConfig } from "../../src/config.ts";
 import { patienceMs, Random, runs, seed } from "./random.ts";
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789";

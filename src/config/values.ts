@@ -1,0 +1,89 @@
+import { z } from "zod";
+import { createConnector } from "../db/connect.ts";
+import { parseDsn } from "../db/dsn.ts";
+
+// The forms that values of variables can have: zod schemas, and functions that say what is wrong with a text (`null`:
+// nothing).
+
+/** A longer timer fires at once in Node.js. */
+const maxTimerSeconds = 2_147_483;
+/** A hundred years. The retention is no timer: it is subtracted from now, and rows are compared with the result. */
+export const maxRetentionSeconds = 100 * 365 * 86_400;
+
+/** A duration in seconds, decimals allowed. */
+export function seconds(defaultSeconds: number, limits: { min?: number; max?: number } = {}) {
+  const { min = 0, max = maxTimerSeconds } = limits;
+  const allowed = `a number of seconds ${min > 0 ? `from ${min}` : "from 0"} to ${max}`;
+  return number(defaultSeconds, /^(\d+\.?\d*|\.\d+)$/, { min, max, allowed });
+}
+
+/** A whole number from `min` to `max`. */
+export function integer(defaultValue: number, min: number, max: number) {
+  return number(defaultValue, /^\d+$/, { min, max, allowed: `a whole number from ${min} to ${max}` });
+}
+
+function number(fallback: number, form: RegExp, limits: { min: number; max: number; allowed: string }) {
+  return z
+    .string()
+    .optional()
+    .transform((text, context) => {
+      if (text === undefined) return fallback;
+      const value = form.test(text) ? Number(text) : Number.NaN;
+      if (value >= limits.min && value <= limits.max) return value;
+      context.addIssue({ code: "custom", message: `allowed is ${limits.allowed}` });
+      return z.NEVER;
+    });
+}
+
+/** What is wrong with a URL that has to begin with one of `schemes` (`ws://`). */
+export function url(schemes: string[], text: string): string | null {
+  if (!URL.canParse(text)) return `not a URL: allowed is one that starts with ${schemes.join(" or ")}`;
+  const { protocol, hash, username, password } = new URL(text);
+  if (!schemes.includes(`${protocol}//`)) return `allowed is a URL that starts with ${schemes.join(" or ")}`;
+  if (!canDecode(username) || !canDecode(password)) return "a % in user or password is to be written as %25";
+  if (hash !== "") return "allowed is a URL without a fragment (#...)";
+  return null;
+}
+
+function canDecode(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A text about which `problemOf` has nothing to say. */
+export function checked(problemOf: (text: string) => string | null) {
+  return z.string().superRefine((text, context) => {
+    const problem = problemOf(text);
+    if (problem !== null) context.addIssue({ code: "custom", message: problem });
+  });
+}
+
+/** Base64 with all of its padding or without any. */
+const base64Form = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/;
+
+/** A Standard Webhooks secret: base64 of 24 to 64 random bytes, usually with the prefix `whsec_`. */
+export function secretProblem(text: string): string | null {
+  const base64 = text.replace(/^whsec_/, "");
+  const byteLength = base64Form.test(base64) ? Buffer.from(base64, "base64").length : 0;
+  if (byteLength >= 24 && byteLength <= 64) return null;
+  return 'allowed is "whsec_" and the base64 of 24 to 64 random bytes; make one with: echo "whsec_$(openssl rand -base64 32)"';
+}
+
+/** What is wrong with the value of an HTTP header. */
+export const oneLine = (text: string) =>
+  /^[\x20-\x7e]+$/.test(text) ? null : "allowed is one line of printable ASCII";
+
+/** What is wrong with a Postgres connection string. */
+export function dsnProblem(text: string): string | null {
+  try {
+    // Reads the certificate files that the DSN names: a missing one is a bad configuration.
+    createConnector(parseDsn(text));
+    return null;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}

@@ -16,10 +16,31 @@ export interface LoopOptions {
 }
 
 const firstBackoffMs = 500;
-const maxBackoffMs = 30_000;
+const longestBackoffMs = 30_000;
 const defaultStallMs = 300_000;
 /** The longest delay a Node.js timer keeps; a longer one fires at once. */
 const maxTimerMs = 2_147_483_647;
+
+/**
+ * How long to wait before something that failed is tried again: 0.5 s after the first failure, then twice as long each
+ * time, up to 30 s. Each wait is drawn at random between half of that and all of it, so that processes that lost the
+ * same server do not come back at the same moment.
+ */
+export class Backoff {
+  #longestMs = firstBackoffMs;
+
+  /** How long to wait after one more failure, milliseconds. */
+  nextMs(): number {
+    const waitMs = this.#longestMs * (0.5 + Math.random() / 2);
+    this.#longestMs = Math.min(this.#longestMs * 2, longestBackoffMs);
+    return waitMs;
+  }
+
+  /** It worked: the next failure is a first one again. */
+  reset(): void {
+    this.#longestMs = firstBackoffMs;
+  }
+}
 
 /**
  * One concern of the service, running beside the others: never two steps at once, a failed step is repeated after a
@@ -72,21 +93,20 @@ export class Loop {
   }
 
   async #run(): Promise<void> {
-    let backoffMs = firstBackoffMs;
+    const backoff = new Backoff();
     while (!this.#stop.signal.aborted) {
       this.#wakeRequested = false;
       this.#stepStartedMs = performance.now();
       try {
         const delayMs = await this.#options.step(this.#stop.signal);
         this.#stepStartedMs = null;
-        backoffMs = firstBackoffMs;
+        backoff.reset();
         await this.#sleep(delayMs);
       } catch (error) {
         this.#stepStartedMs = null;
         this.#options.onError(error);
         // A wake-up does not shorten a back-off: what failed once would fail at the rate of the feed.
-        await interruptibleSleep(backoffMs * (0.5 + Math.random() / 2), this.#stop.signal);
-        backoffMs = Math.min(backoffMs * 2, maxBackoffMs);
+        await interruptibleSleep(backoff.nextMs(), this.#stop.signal);
       }
     }
   }

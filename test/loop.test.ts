@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { interruptibleSleep, Loop } from "../src/loop.ts";
+import { Backoff, interruptibleSleep, Loop } from "../src/loop.ts";
 
 /** A loop whose steps the test ends by hand. */
 function controlledLoop(options: { stallMs?: number } = {}) {
@@ -159,6 +159,21 @@ describe("Loop", () => {
     expect(loop.problem()).toBe("test has died");
     expect(calls).toBe(1);
     await loop.stop();
+  });
+});
+
+describe("Backoff", () => {
+  test("half a second, twice as long each time, half a minute at most, and from the start again after a success", () => {
+    const longestMs = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000];
+    const backoff = new Backoff();
+    for (let round = 0; round < 100; round += 1) {
+      for (const longest of longestMs) {
+        const waitMs = backoff.nextMs();
+        expect(waitMs).toBeGreaterThanOrEqual(longest / 2);
+        expect(waitMs).toBeLessThanOrEqual(longest);
+      }
+      backoff.reset();
+    }
   });
 });
 

@@ -2,7 +2,7 @@ import { connect, isIP, type Socket, type TcpNetConnectOpts } from "node:net";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
 
 const memoryBytes = 128 * 1024;
-/** Of a frame that is not masked, with 64 bits of length (RFC 6455 section 5.2). */
+/** The header of a frame that is not masked and has a 64-bit length (RFC 6455 section 5.2). */
 const longestHeaderBytes = 10;
 
 const fin = 0x80;
@@ -16,19 +16,23 @@ const endOfHead = Buffer.from("\r\n\r\n");
 const upgraded = Buffer.from("HTTP/1.1 101 ");
 
 /**
- * What has been read: the answer to the upgrade; then what comes behind it, kept back until `ws` says that the
- * connection is open; then frames; or, after a refusal or a Close frame, nothing that is looked at any more.
+ * What the socket reads at present.
+ * - `head`: the answer to the upgrade.
+ * - `upgrading`: frames, which are kept back until `ws` says that the connection is open.
+ * - `frames`: frames, of which we take the messages.
+ * - `over`: bytes after a refusal or a Close frame. All of them go to `ws`.
  */
 type Phase = "head" | "upgrading" | "frames" | "over";
 
 /**
- * Takes the messages of a feed out of what the socket reads, before it reaches `ws`: one that came as one frame goes to
- * `onMessage` where it lies, in memory that is used again for the next read. Everything else goes to `ws` as it is: the
- * handshake, control frames, fragmented messages, those longer than this memory, and whatever breaks the protocol.
- * Nothing is removed from its stream but whole messages between whole frames, so that for `ws` they were never sent.
+ * Takes the messages of a feed out of the bytes that the socket reads, before they reach `ws`. A message that came as one
+ * frame goes to `onMessage` where it lies, in memory that the next read uses again. Everything else goes to `ws` as it
+ * is: the handshake, control frames, fragmented messages, messages longer than this memory, and whatever breaks the
+ * protocol. Only whole messages between whole frames are removed from the stream, so `ws` sees a stream in which they
+ * were never sent.
  *
- * Reading like that costs a third of what `ws` takes for a message: no memory is allocated for each read (pages that
- * the kernel has to map), no copies are made of what lies across two reads, no views of headers, no events.
+ * A message costs a third of what it costs with `ws` alone: there is no allocation for each read (the kernel would have
+ * to map new pages), no copy of a message that lies across two reads, no object for each header, no event.
  */
 export class FrameReader {
   readonly #memory = Buffer.allocUnsafeSlow(memoryBytes);
@@ -36,16 +40,16 @@ export class FrameReader {
   readonly #onMessage: (message: Buffer) => void;
   #socket: Socket | null = null;
   #phase: Phase = "head";
-  /** Bytes at the beginning of the memory that wait for more. */
+  /** How many bytes at the beginning of the memory belong to a frame that is not complete yet. */
   #held = 0;
-  /** Bytes of the present frame that are still to go to `ws`. */
+  /** How many bytes of the present frame still have to go to `ws`. */
   #toPassOn = 0;
-  /** Between the first and the last frame of a fragmented message. */
+  /** True between the first and the last frame of a fragmented message. */
   #isInFragments = false;
 
   /**
    * @param options.onMessage gets a view that is valid until it returns. Must not throw.
-   * @param options.maxMessageBytes a longer message is left to `ws`, to refuse it.
+   * @param options.maxMessageBytes a longer message goes to `ws`, which refuses it.
    */
   constructor(options: { maxMessageBytes: number; onMessage: (message: Buffer) => void }) {
     this.#maxMessageBytes = options.maxMessageBytes;
@@ -62,13 +66,13 @@ export class FrameReader {
       },
     };
     const { host = "localhost" } = options;
-    // `path` is that of the URL here, and would be a Unix socket's there.
+    // `ws` passes the URL's path in `path`, but `net.connect` would take it for the path of a Unix socket.
     const whole = { servername: isIP(host) ? "" : host, ...options, path: undefined, onread };
     this.#socket = withTls ? connectTls(whole as ConnectionOptions) : connect(whole);
     return this.#socket;
   }
 
-  /** `ws` has accepted the handshake: frames follow. */
+  /** To be called when `ws` has accepted the handshake: from here on frames follow. */
   open(): void {
     if (this.#phase !== "upgrading") return;
     this.#phase = "frames";
@@ -128,7 +132,7 @@ export class FrameReader {
     else this.#hold(at, end);
   }
 
-  /** Whether it is a whole message, not masked, and not too long. */
+  /** Whether the frame is a whole message, not masked, and not too long. */
   #isForUs(at: number, start: number, frameEnd: number): boolean {
     const first = this.#memory[at];
     return (
@@ -146,7 +150,7 @@ export class FrameReader {
     this.#isInFragments = (firstByte & fin) === 0;
   }
 
-  /** Moves what is not complete to the beginning of the memory, where the next read goes on. */
+  /** Moves an incomplete frame to the beginning of the memory. The next read continues it there. */
   #hold(start: number, end: number): void {
     if (start > 0) this.#memory.copyWithin(0, start, end);
     this.#held = end - start;
@@ -165,7 +169,7 @@ function headerBytesOf(secondByte: number): number {
   return (length === 127 ? longestHeaderBytes : length === 126 ? 4 : 2) + maskBytes;
 }
 
-/** Of the frame whose header begins at `at` and is complete. */
+/** The length of the payload, read from the header that begins at `at`. The whole header has to be there. */
 function payloadBytesOf(memory: Buffer, at: number): number {
   const length = memory[at + 1]! & ~masked;
   if (length === 126) return memory.readUInt16BE(at + 2);

@@ -1,4 +1,4 @@
-/** What certwatch keeps of one `certificate_update` message. Absent or unusable fields are `null`. */
+/** The fields of one `certificate_update` message that certwatch uses. Absent or unusable ones are `null`. */
 export interface CertUpdate {
   /** `X509LogEntry` or `PrecertLogEntry`, as sent. */
   updateType: string | null;
@@ -13,19 +13,19 @@ export interface CertUpdate {
   sourceTimestampEpochSeconds: number | null;
   /** SHA-1 of the DER, 40 lower-case hex digits; `null` where the feed sent none or the hash of nothing. */
   fingerprintSha1: string | null;
-  /** The names as received, in their order; anything that is not a string is left out. */
+  /** The names as received, in their order. Items that are no strings are left out. */
   allDomains: string[];
-  /** Servers append it to the names where it is not among them. */
+  /** The subject's CN. Servers append it to `allDomains` where it is not there already. */
   subjectCn: string | null;
   issuerCn: string | null;
   issuerO: string | null;
   /** The issuer as one line, e.g. `/C=US/CN=R11/O=Let's Encrypt`. */
   issuerAggregated: string | null;
-  /** As sent: hex, in whatever notation the server uses. */
+  /** Hex, in the notation that the server uses. */
   serial: string | null;
   notBeforeEpochSeconds: number | null;
   notAfterEpochSeconds: number | null;
-  /** Base64 of the DER, full feed only. */
+  /** The certificate itself: base64 of its DER. Only full feeds have it. */
   asDerBase64: string | null;
   /**
    * The whole leaf as JSON, only where neither serial nor fingerprint tells it from others; `null` also where it is nested
@@ -34,7 +34,7 @@ export interface CertUpdate {
   leafJson: string | null;
 }
 
-/** A message of the feed, understood as far as it goes. */
+/** One message of a feed, after parsing. */
 export type FeedMessage =
   | { type: "certificate_update"; update: CertUpdate }
   | { type: "heartbeat" | "dns_entries" | "other" }
@@ -44,7 +44,7 @@ export type FeedMessage =
       detail: string;
     };
 
-/** A serial number has up to 20 octets (RFC 5280 section 4.1.2.2); longer ones exist, this long is none. */
+/** Serial numbers have up to 20 octets (RFC 5280 section 4.1.2.2). Somewhat longer ones exist; text this long is none. */
 const maxSerialLength = 1_000;
 
 type JsonObject = Record<string, unknown>;
@@ -57,16 +57,16 @@ const minEpochSeconds = -62_135_596_800;
 const maxEpochSeconds = 253_402_300_799;
 
 /**
- * A message of more values than this is refused without being parsed: 16 MB of `[` take half a gigabyte when they are. A
- * certificate of 1 MB, more than logs take, has no more than 300,000 names.
+ * A message with more JSON values than this is refused before it is parsed: parsing 16 MB of `[` takes half a gigabyte of
+ * memory. A certificate of 1 MB, more than logs accept, has at most 300,000 names.
  */
 const maxValues = 1_000_000;
 
 const [quote, backslash, comma, openBracket, openBrace] = [0x22, 0x5c, 0x2c, 0x5b, 0x7b];
 
 /**
- * Parses one message as any certstream server writes it. Tolerant field by field: what cannot be used is `null`, and
- * never hides the rest. Never throws.
+ * Parses one message as any certstream server writes it. Each field stands for itself: one that cannot be used becomes
+ * `null` and never hides the others. Never throws.
  */
 export function parseMessage(bytes: Buffer): FeedMessage {
   if (bytes.length > maxValues && countValues(bytes) > maxValues) {
@@ -89,7 +89,7 @@ export function parseMessage(bytes: Buffer): FeedMessage {
   return { type, update: toCertUpdate(data, data.leaf_cert) };
 }
 
-/** At least as many values as `JSON.parse` would make of it; text does not count, whatever is in it. */
+/** Counts at least as many values as `JSON.parse` would create. Commas and brackets inside texts do not count. */
 function countValues(bytes: Buffer): number {
   let count = 1;
   for (let at = 0; at < bytes.length; at++) {
@@ -128,14 +128,14 @@ function toCertUpdate(data: JsonObject, leaf: JsonObject): CertUpdate {
   };
 }
 
-/** Older CaliDog servers have no `leaf_cert.issuer`: there the first certificate of the chain is the issuer. */
+/** Older CaliDog servers send no `leaf_cert.issuer`. There the issuer is the first certificate of the chain. */
 function issuerOf(data: JsonObject, leaf: JsonObject): JsonObject {
   if (isObject(leaf.issuer)) return leaf.issuer;
   const parent = Array.isArray(data.chain) ? data.chain[0] : undefined;
   return isObject(parent) && isObject(parent.subject) ? parent.subject : {};
 }
 
-/** `all_domains`, or what else names the subject where a server leaves that out. */
+/** `all_domains`; where a server leaves it out, the DNS names of the SAN extension and the CN. */
 function namesOf(leaf: JsonObject): string[] {
   if (Array.isArray(leaf.all_domains)) return leaf.all_domains.filter((name) => typeof name === "string");
   const alternative = isObject(leaf.extensions) ? leaf.extensions.subjectAltName : undefined;
@@ -145,7 +145,7 @@ function namesOf(leaf: JsonObject): string[] {
   return commonName === null || names.includes(commonName) ? names : [...names, commonName];
 }
 
-/** Hex in any notation. One that is zero, or of absurd length, tells a certificate from no other. */
+/** Hex in any notation. A serial of zero, or of absurd length, does not tell certificates apart. */
 function toSerial(value: unknown): string | null {
   const serial = nonEmpty(value);
   return serial !== null && serial.length <= maxSerialLength && /[1-9A-Fa-f]/.test(serial) ? serial : null;
@@ -165,7 +165,7 @@ function truncated(epochSeconds: number | null): number | null {
   return epochSeconds === null ? null : Math.trunc(epochSeconds);
 }
 
-/** `JSON.parse` reads any depth of nesting, `JSON.stringify` has the depth of the stack. */
+/** `null` where the leaf is nested too deeply: `JSON.parse` reads any depth, `JSON.stringify` overflows the stack. */
 function jsonOf(leaf: JsonObject): string | null {
   try {
     return JSON.stringify(leaf);

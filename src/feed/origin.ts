@@ -20,18 +20,18 @@ const SOURCE_LAST = Buffer.from('"}}}');
 const TIMESTAMP = Buffer.from(',"timestamp":');
 const SUBMISSION_TIMESTAMP = Buffer.from(',"submission_timestamp":');
 
-// Lengths of what stands between the parts that differ.
+// Lengths of the fixed text between the parts that differ.
 const afterUpdateType = '"},"message_type":"certificate_update"}'.length;
 const afterSource = '},"update_type":"'.length;
 const beforeLogType = ',"type":"'.length;
 
-/** Shorter than any message with a certificate; longer than any piece that is looked for at a fixed place. */
+/** No message with a certificate is shorter. All text that is looked for at a fixed place fits into this length. */
 const minMessageBytes = 128;
 
-/** Longest way back from the source to `cert_index`, bytes. */
+/** How far before the source `cert_index` may stand, bytes. */
 const maxBytesToIndex = 4096;
 
-/** The end of the year 9999: no later one is believed, as in message.ts. */
+/** The end of the year 9999. A later time counts as none, as in message.ts. */
 const maxEpochSeconds = 253_402_300_799;
 
 /** Longest timestamp that is read, bytes. */
@@ -49,25 +49,25 @@ const maxNumberBytes = 24;
  * The first is certstream-server-go's, the second that of servers that sort their keys, then certstream-server-rust's
  * (older versions have no `submission_timestamp`) and CaliDog's.
  *
- * Where a message of a server is answered, the answer is what a parser finds. Text inside a certificate cannot change
- * that: nothing of a certificate stands behind the source, or before the index where that is first, and a quotation
- * mark after a comma begins a key, for servers escape those within texts. What a server would have to do on purpose (a
- * key twice) is not defended against: it could as well send other numbers.
+ * Where the reader gives an answer, a JSON parser would find the same. Text inside a certificate cannot change the
+ * answer: no text of a certificate stands behind the source, or before an index that comes first, and a quotation mark
+ * after a comma always begins a key, because servers escape quotation marks inside texts. There is no defence against a
+ * server that writes a key twice on purpose: it could as well send wrong numbers.
  *
- * An answer stands in the fields until the next call, so that none has to be allocated.
+ * The answer stands in the fields until the next call, so that nothing has to be allocated for it.
  */
 export class OriginReader {
-  /** Index of the entry in its log: a safe integer, not negative. */
+  /** The index of the entry in its log: a safe integer, not negative. */
   index = 0;
   /**
-   * Whether the server leaves out certificates that another log brought before, so that an index that never comes means
-   * nothing. certstream-server-rust always does (`src/dedup.rs`). It is recognised by `submission_timestamp`, or,
-   * before it had that, by `message_type` first and the log's name before its URL.
+   * Whether the server leaves out certificates that another log brought before. Then an index that never comes means
+   * nothing. certstream-server-rust always does this (`src/dedup.rs`). It is recognised by `submission_timestamp`; older
+   * versions, which lack that, by `message_type` first and the log's name before its URL.
    */
   isDeduplicated = false;
 
   readonly #sources: SourceTable;
-  /** Where the log's timestamp ends in the last message; 0 if it has none. */
+  /** Where the log's timestamp ends in the message that was read last; 0 where it has none. */
   #timestampEnd = 0;
 
   constructor(logs: CtLogs) {
@@ -86,8 +86,8 @@ export class OriginReader {
   }
 
   /**
-   * When the log says it accepted the entry, epoch seconds; `null` where the server does not tell. Of the message that
-   * was read last, if that gave a log. Costs more than reading the origin: it is for a sample.
+   * When the log says it accepted the entry, epoch seconds; `null` where the server does not tell. Only for the message
+   * that was read last, and only if `read` found its log. Costs more than `read`, so it is for a sample of the messages.
    */
   timestampEpochSeconds(message: Buffer): number | null {
     const end = this.#timestampEnd;
@@ -138,9 +138,9 @@ export class OriginReader {
   }
 
   /**
-   * Steps back over what follows the source in a message whose type comes last, and gives the end of the source's name
-   * and URL; -1 if that is not what follows. Looks at few bytes: all of them are the server's, none a certificate's,
-   * and only at the right place does a source end.
+   * Steps back over the text behind the source in a message whose type comes last, and returns where the source's name
+   * and URL end; -1 where other text stands there. A few bytes are enough to look at: they are the server's own, not a
+   * certificate's, and a source is found only if it ends exactly there.
    */
   #sourceEnd(message: Buffer, end: number): number {
     const updateTypeEnd = end - afterUpdateType;
@@ -159,9 +159,9 @@ export class OriginReader {
   }
 }
 
-/** Where the decimal number begins that ends before `end`. */
+/** Where a decimal number begins, given where it ends (`end` is the place behind its last digit). */
 function numberStart(message: Buffer, end: number): number {
-  // As the servers write milliseconds since 1970 in seconds, most often.
+  // The usual case, 1761918776.523: ten digits, a point, three digits.
   if (message[end - 15] === COLON) return end - 14;
   let start = end;
   while (end - start < maxNumberBytes && isDigitOrPoint(message[start - 1] as number)) start--;

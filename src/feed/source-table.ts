@@ -4,33 +4,34 @@ import { hasBytesAt } from "./key-search.ts";
 const SOURCE = Buffer.from(',"source":{');
 const URL_KEY = Buffer.from('"url":"');
 
-/** Longest `source` object that is read, bytes. */
+/** The longest `source` object that is read, bytes. */
 const maxSourceBytes = 1024;
 
-/** Spellings of `source` that are remembered, at most; others cost more time. */
+/** How many spellings of `source` are remembered. Reading any other costs more time. */
 const maxSources = 1024;
 
-/** Of those, in one bucket: what varies without end must not make a long search. */
+/** How many of them one bucket holds: text that varies without end must not make a long search. */
 const maxBucketLength = 16;
 
-/** At these distances from a source's end stand the bytes that choose its bucket: of shard, year and host, mostly. */
+/** The bytes at these distances before a source's end choose its bucket. Mostly they are from shard, year and host. */
 const bucketKey = [2, 4, 8, 11, 14, 26, 29, 31];
 const bucketCount = 256;
 const minRememberedBytes = 32;
 
-/** A `source` object as it came before: from `,"source":{` to the quotation mark that ends the later of name and URL. */
+/** One spelling of a `source` object: from `,"source":{` to the quotation mark that ends the later of name and URL. */
 export interface Source {
   readonly log: number;
   readonly length: number;
-  /** Its end, which is compared: from `"url":"` on, whatever the name before it. */
+  /** The bytes from `"url":"` to the end. The name before it is not compared. */
   readonly compared: Buffer;
   readonly hasUrlFirst: boolean;
   readonly nextInBucket: Source | null;
 }
 
 /**
- * The `source` objects of a feed by their bytes, so that none is parsed twice. A source is found by a few bytes at its
- * end, then compared: all of its URL, and its beginning. The name between is not, for it says nothing: a log is its URL.
+ * Remembers the `source` objects of a feed by their bytes, so that each is parsed once only. A few bytes at its end choose
+ * the bucket; then its URL and its beginning are compared. The name between them is not compared: the URL alone says
+ * which log it is.
  */
 export class SourceTable {
   readonly #logs: CtLogs;
@@ -41,7 +42,7 @@ export class SourceTable {
     this.#logs = logs;
   }
 
-  /** The source whose name and URL end before `end`; `null` if none does. Allocates nothing for one that is known. */
+  /** The source whose name and URL end before `end`; `null` where there is none. Allocates nothing for a known source. */
   endingAt(message: Buffer, end: number): Source | null {
     let hash = 0;
     for (let i = 0; i < bucketKey.length; i++) {
@@ -55,7 +56,7 @@ export class SourceTable {
     return this.#newSource(message, end, bucket);
   }
 
-  /** Understands a source that was not seen before; `null` if it is none. */
+  /** Parses a source that was not seen before; `null` where the text is no source. */
   #newSource(message: Buffer, end: number, bucket: number): Source | null {
     const start = message.lastIndexOf(SOURCE, end - 1);
     if (start === -1 || end - start > maxSourceBytes) return null;
@@ -82,7 +83,7 @@ function lengthOf(bucket: Source | null): number {
   return bucket === null ? 0 : 1 + lengthOf(bucket.nextInBucket);
 }
 
-/** Of the members `"name":T,"url":T`, in either order. */
+/** The URL out of the members `"name":T,"url":T`, which may come in either order. */
 function parseSource(members: string): { url: string; hasUrlFirst: boolean } | null {
   let source: Record<string, unknown>;
   try {
@@ -96,7 +97,7 @@ function parseSource(members: string): { url: string; hasUrlFirst: boolean } | n
   return typeof source.url === "string" ? { url: source.url, hasUrlFirst } : null;
 }
 
-/** Whether `expected` ends before `end`; no, where the message does not reach so far back. */
+/** Whether the bytes directly before `end` are `expected`. False where the message does not reach so far back. */
 export function hasBytesBefore(message: Buffer, end: number, expected: Buffer): boolean {
   if (end < expected.length) return false;
   for (let back = 1; back <= expected.length; back++) {

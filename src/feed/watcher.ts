@@ -7,7 +7,7 @@ import { type CertUpdate, parseMessage } from "./message.ts";
 import { OriginReader } from "./origin.ts";
 import { Prefilter } from "./prefilter.ts";
 
-/** Of the messages that match nothing, one in so many is parsed all the same, to measure the logs' delay. */
+/** One in so many of the messages that match nothing is parsed all the same, to measure the delay of the logs. */
 const sampleEvery = 4096;
 
 export interface WatcherOptions {
@@ -17,17 +17,14 @@ export interface WatcherOptions {
   metrics: Metrics;
 }
 
-/**
- * Finds the messages that are about a watched name. Everything here runs while the socket is read: it awaits nothing,
- * and it never throws.
- */
+/** Finds the messages about watched names. It runs while the socket is read, so it awaits nothing and never throws. */
 export class Watcher {
   readonly #options: WatcherOptions;
   readonly #quietLog = new RateLimitedLog();
   readonly #prefilter = new Prefilter();
   readonly #logs = new CtLogs();
   readonly #origins = new OriginReader(this.#logs);
-  /** Of all feeds together. Its owner calls `settle`. */
+  /** Counts for all feeds together. Its owner calls `settle`. */
   readonly gaps = new GapAccounting(this.#logs, performance.now());
   #untilSample = 1;
 
@@ -41,7 +38,7 @@ export class Watcher {
       if (this.#prefilter.canSkip(message, this.#options.watchList().table)) this.#countSkipped(message);
       else this.#receiveParsed(message);
     } catch (error) {
-      // A mistake in certwatch: the message is lost to it, but its bytes are not, and the feed goes on.
+      // This is a mistake in certwatch. The message was not matched, but the log keeps its bytes, and the feed goes on.
       this.#options.metrics.feedCounts.refused.no_certificate += 1;
       const log = lossLog(this.#options.log);
       log.error({ err: error, message: message.toString("base64") }, "a message could not be processed");
@@ -84,7 +81,7 @@ export class Watcher {
     if (match !== null) this.#options.onMatch(parsed.update, match);
   }
 
-  /** Which entry of which log arrived, from the bytes, or from `update` where these have an unusual shape. */
+  /** Notes which entry of which log arrived: read from the bytes, or from `update` where their shape is unusual. */
   #accountFor(message: Buffer, update: CertUpdate | null): void {
     const log = this.#origins.read(message);
     if (log === noLog && update?.sourceUrl != null) {

@@ -1,0 +1,97 @@
+import type { TcpNetConnectOpts } from "node:net";
+import WebSocket from "ws";
+import { retryAfterSeconds } from "../retry-after.ts";
+import { FrameReader } from "./frame-reader.ts";
+import { type LivenessOptions, watchOver } from "./liveness.ts";
+
+const handshakeTimeoutMs = 10_000;
+/** The longest wait that a server may ask for with `Retry-After`. */
+const maxRetryAfterSeconds = 300;
+/** How long the server has to answer our Close frame before the socket is destroyed. */
+const closeTimeoutMs = 500;
+
+export interface ConnectionOptions extends Omit<LivenessOptions, "onDead"> {
+  url: string;
+  userAgent: string;
+  maxMessageBytes: number;
+  /** Aborted: close the connection, or give up the handshake. */
+  signal: AbortSignal;
+  onOpen: () => void;
+  /** Gets a view of memory that is used again when it returns. Must not throw. */
+  onMessage: (message: Buffer) => void;
+  onTooLarge: () => void;
+}
+
+/** How a connection ended. */
+export interface Ending {
+  reason: string;
+  /** What the server asked for with `Retry-After`; 0 where it asked for nothing. */
+  retryAfterMs: number;
+  /** False where the handshake did not succeed. */
+  wasOpen: boolean;
+}
+
+/** Makes one connection to a feed and reads it to its end. Resolves when it is over; never rejects. */
+export function serveConnection(options: ConnectionOptions): Promise<Ending> {
+  const { maxMessageBytes, onMessage, signal } = options;
+  const frames = new FrameReader({ maxMessageBytes, onMessage });
+  const socket = openSocket(options, frames);
+  const ending: Ending = { reason: "", retryAfterMs: 0, wasOpen: false };
+  const giveUp = (reason: string) => {
+    ending.reason = reason;
+    socket.terminate();
+  };
+  const onStop = () => {
+    socket.close(1000);
+    setTimeout(() => socket.terminate(), closeTimeoutMs).unref();
+  };
+  signal.addEventListener("abort", onStop, { once: true });
+  // The option `handshakeTimeout` of `ws` starts anew with each byte, so a server that trickles would hold us for ever.
+  const handshakeTimer = setTimeout(() => {
+    giveUp(`the handshake took longer than ${handshakeTimeoutMs / 1000} s`);
+  }, handshakeTimeoutMs);
+  const watch = watchOver(socket, { ...options, onDead: giveUp });
+  socket.on("open", () => {
+    clearTimeout(handshakeTimer);
+    ending.wasOpen = true;
+    options.onOpen();
+    frames.open();
+  });
+  // The frame reader leaves fragmented and very long messages to `ws`.
+  socket.on("message", (message) => onMessage(message as Buffer));
+  socket.on("unexpected-response", (request, response) => {
+    ending.retryAfterMs = retryAfterSeconds(response.headers["retry-after"], maxRetryAfterSeconds) * 1000;
+    giveUp(`the server refused with HTTP ${response.statusCode}`);
+    request.destroy();
+  });
+  socket.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH") {
+      options.onTooLarge();
+      ending.reason = `a message was larger than FEED_MAX_MESSAGE_BYTES=${maxMessageBytes}`;
+    }
+    ending.reason ||= error.message || error.code || "the connection failed";
+  });
+  return new Promise((resolve) => {
+    socket.on("close", (code, words) => {
+      clearTimeout(handshakeTimer);
+      clearInterval(watch);
+      signal.removeEventListener("abort", onStop);
+      const said = words.length > 0 ? `: ${words.toString("utf8")}` : "";
+      ending.reason ||= `the connection was closed (code ${code}${said})`;
+      resolve(ending);
+    });
+  });
+}
+
+function openSocket({ url, userAgent, maxMessageBytes }: ConnectionOptions, frames: FrameReader): WebSocket {
+  const withTls = url.startsWith("wss:");
+  const createConnection = (options: object) => frames.connect(options as TcpNetConnectOpts, withTls);
+  return new WebSocket(url, {
+    perMessageDeflate: false,
+    maxPayload: maxMessageBytes,
+    // Invalid UTF-8 must not cost the connection: the parser replaces what it cannot decode.
+    skipUTF8Validation: true,
+    headers: { "User-Agent": userAgent },
+    createConnection: createConnection as NonNullable<WebSocket.ClientOptions["createConnection"]>,
+  });
+}

@@ -5,7 +5,13 @@ export const messageTypes = ["certificate_update", "heartbeat", "dns_entries", "
 export type MessageType = (typeof messageTypes)[number];
 
 /** Why a message was refused: the label `reason` of `certwatch_ct_messages_refused_total`. */
-export const refusalReasons = ["too_large", "not_json", "not_an_object", "no_certificate"] as const;
+export const refusalReasons = [
+  "too_large",
+  "not_json",
+  "not_an_object",
+  "no_certificate",
+  "internal_error",
+] as const;
 export type RefusalReason = (typeof refusalReasons)[number];
 
 /** How a database error is answered: the label `kind` of `certwatch_database_errors_total`. */
@@ -33,7 +39,7 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
   const registry = new Registry();
   const feedCounts: FeedCounts = {
     messages: { certificate_update: 0, heartbeat: 0, dns_entries: 0, other: 0 },
-    refused: { too_large: 0, not_json: 0, not_an_object: 0, no_certificate: 0 },
+    refused: { too_large: 0, not_json: 0, not_an_object: 0, no_certificate: 0, internal_error: 0 },
     lastCertificateUpdateMs: 0,
     lostEntries: [],
   };
@@ -57,7 +63,7 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
   });
   new Counter({
     name: `${prefix}ct_messages_refused_total`,
-    help: "Messages that were too large or could not be understood.",
+    help: "Messages that were too large, could not be understood, or met a mistake in certwatch (internal_error).",
     labelNames: ["reason"],
     registers: [registry],
     collect() {

@@ -11,7 +11,7 @@ test("every series with a closed label set is there at 0 from the start", async 
     ...["certificate_update", "heartbeat", "dns_entries", "other"].map(
       (type) => `ct_messages_total{type="${type}"}`,
     ),
-    ...["too_large", "not_json", "not_an_object", "no_certificate"].map(
+    ...["too_large", "not_json", "not_an_object", "no_certificate", "internal_error"].map(
       (r) => `ct_messages_refused_total{reason="${r}"}`,
     ),
     ...["info", "suspicious"].map((severity) => `alerts_total{severity="${severity}"}`),

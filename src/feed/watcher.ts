@@ -39,7 +39,7 @@ export class Watcher {
       else this.#receiveParsed(message);
     } catch (error) {
       // This is a mistake in certwatch. The message was not matched, but the log keeps its bytes, and the feed goes on.
-      this.#options.metrics.feedCounts.refused.no_certificate += 1;
+      this.#options.metrics.feedCounts.refused.internal_error += 1;
       const log = lossLog(this.#options.log);
       log.error({ err: error, message: message.toString("base64") }, "a message could not be processed");
     }

@@ -28,7 +28,7 @@ const producers: Record<string, { path: string; name: string }> = {
 /** What stands for an expression in a template, where that is a closed set; any other may be anything. */
 const fillers: Record<string, () => string[]> = {
   concern: () =>
-    [...read("src/service.ts").matchAll(/\bonError\("([^"]+)"\)/g)].map(([, concern]) => concern!),
+    [...read("src/service/stages.ts").matchAll(/\bonError\("([^"]+)"\)/g)].map(([, concern]) => concern!),
 };
 
 /** Where the string, template or comment that begins at `start` ends; `start` itself where none does. */

@@ -107,6 +107,7 @@ describe("Watcher", () => {
     expect(lines).toMatchObject([
       { level: 50, message: message.toString("base64"), err: { message: "a mistake" } },
     ]);
+    expect(metrics.feedCounts.refused).toMatchObject({ internal_error: 1, no_certificate: 0 });
     onMatch = (update, match) => matches.push({ update, match });
     watcher.receive(message);
     expect(matches).toHaveLength(1);

@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { pino } from "pino";
 import { Judge } from "../../src/alerts/judge.ts";
+import type { CertificateRow } from "../../src/alerts/outbox.ts";
 import type { RecordedPayload } from "../../src/alerts/payload.ts";
-import { type CertificateRow, recordCertificates } from "../../src/alerts/sql/record-certificates.ts";
+import { recordCertificates } from "../../src/alerts/sql/record-certificates.ts";
 import { parseDsn } from "../../src/db/dsn.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
 import type { MatchBasis } from "../../src/inventory/recognise.ts";
@@ -19,8 +20,6 @@ export interface Judging {
 }
 
 const deadlineMs = 60_000;
-/** Nobody delivers: events are left unclaimed. */
-const deliverer = { leaseSeconds: 40, reserve: () => false, take: () => {}, wake: () => {} };
 
 /**
  * Records certificates whose grace is over, and has them judged by the service's own judge, in this process.
@@ -81,7 +80,7 @@ async function judgeAll(pool: Database, count: number): Promise<Judging> {
       metrics: createMetrics({ version: "bench", feeds: [] }),
       graceSeconds: 0,
       precertMatch: "serial",
-      deliverer,
+      deliverer: null, // nobody delivers: events are left unclaimed
       onError: reject,
     });
     judge.loop.start();

@@ -1,6 +1,5 @@
+import type { Delivery, Outcome } from "./outbox.ts";
 import type { Severity } from "./payload.ts";
-import type { Delivery } from "./sql/claim-deliveries.ts";
-import type { Outcome } from "./sql/settle-deliveries.ts";
 
 /** Attempts under way at once: as many connections to the receiver. */
 export const concurrency = 32;
@@ -65,11 +64,9 @@ export class HeldEvents {
     return true;
   }
 
-  /** Ends all reservations; returns how many there were. */
-  endReservations(): number {
-    const reserved = this.#reserved;
-    this.#reserved = 0;
-    return reserved;
+  /** Gives `count` reserved places back: their events were claimed, or will not be. */
+  endReservations(count: number): void {
+    this.#reserved -= count;
   }
 
   add(delivery: Delivery, claimedMs: number): void {

@@ -6,8 +6,10 @@ import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Deliverer } from "./deliver.ts";
+import { NextLook } from "./next-look.ts";
+import type { JudgedCertificate, Judgement, Verdict } from "./outbox.ts";
 import { dueCertificates, millisecondsToNextDue } from "./sql/due-certificates.ts";
-import { type JudgedCertificate, judgeCertificates, type Verdict } from "./sql/judge-certificates.ts";
+import { judgeCertificates } from "./sql/judge-certificates.ts";
 import { verdictOf } from "./verdict.ts";
 
 const batchSize = 500;
@@ -32,7 +34,7 @@ export interface JudgeOptions {
   graceSeconds: number;
   precertMatch: "serial" | "tbs";
   /** Gets the events, as far as it has places for them already claimed; `null` in observer mode. */
-  deliverer: Pick<Deliverer, "leaseSeconds" | "reserve" | "take" | "wake"> | null;
+  deliverer: Pick<Deliverer, "claimWhile"> | null;
   onError: (error: unknown) => void;
 }
 
@@ -46,8 +48,8 @@ export class Judge {
   readonly #options: JudgeOptions;
   readonly #inventory: Inventory;
   #firstLooks: PendingCertificate[] = [];
-  /** When to ask the database for certificates whose grace is over, by this process's monotonic clock. */
-  #nextDueMs = 0;
+  /** When the database may have certificates whose grace is over. */
+  readonly #nextLook = new NextLook();
   /**
    * What stays pending though its grace is over, for it is locked or refused: ids, with the time until which they are
    * left alone, so that they never stand in the way of the others.
@@ -63,22 +65,21 @@ export class Judge {
   /** Takes certificates that were just recorded, to recognise the known ones at once. */
   firstLook(certificates: PendingCertificate[]): void {
     this.#firstLooks.push(...certificates.slice(0, maxFirstLooks - this.#firstLooks.length));
-    this.#nextDueMs = Math.min(this.#nextDueMs, performance.now() + this.#options.graceSeconds * 1000);
+    this.#nextLook.expectIn(this.#options.graceSeconds * 1000);
     this.loop.wake();
   }
 
   async #step(): Promise<number> {
     const fresh = this.#firstLooks.splice(0, batchSize);
     if (fresh.length > 0) await this.#judge(fresh, { onlyKnown: true });
-    if (performance.now() >= this.#nextDueMs) await this.#judgeDue();
-    return this.#firstLooks.length > 0 ? 0 : this.#nextDueMs - performance.now();
+    if (this.#nextLook.isDue) await this.#judgeDue();
+    return this.#firstLooks.length > 0 ? 0 : this.#nextLook.waitMs;
   }
 
   async #judgeDue(): Promise<void> {
     const { db } = this.#options;
     const nowMs = performance.now();
-    // Read before the question, so that a certificate recorded meanwhile can only bring the next look forward.
-    this.#nextDueMs = nowMs + pollMs;
+    this.#nextLook.begin(pollMs);
     for (const [id, untilMs] of this.#leftAlone) if (untilMs <= nowMs) this.#leftAlone.delete(id);
     const due = await dueCertificates(
       db,
@@ -88,7 +89,8 @@ export class Judge {
     await this.#judge(due, { onlyKnown: false });
     const nextMs =
       due.length === batchSize ? 0 : await millisecondsToNextDue(db, [...this.#leftAlone.keys()], deadlineMs);
-    this.#nextDueMs = Math.min(this.#nextDueMs, performance.now() + nextMs, ...this.#leftAlone.values());
+    const leftAloneForMs = Math.min(...this.#leftAlone.values()) - performance.now();
+    this.#nextLook.expectIn(Math.min(nextMs, leftAloneForMs));
   }
 
   /**
@@ -153,25 +155,15 @@ export class Judge {
   async #decide(verdicts: Verdict[]): Promise<Verdict[]> {
     if (verdicts.length === 0) return [];
     const { db, deliverer } = this.#options;
-    const claims = verdicts.map((verdict) => ({
-      ...verdict,
-      claim: deliverer?.reserve(verdict.severity) ?? false,
-    }));
-    const claimedMs = performance.now();
-    let judged: JudgedCertificate[] = [];
-    try {
-      judged = await judgeCertificates(db, claims, {
-        deliver: deliverer !== null,
-        leaseSeconds: deliverer?.leaseSeconds ?? 0,
-        deadlineMs,
-      });
-    } finally {
-      deliverer?.take(
-        judged.flatMap(({ delivery }) => delivery ?? []),
-        claimedMs,
-      );
-    }
-    if (judged.some(({ isEvent, delivery }) => isEvent && delivery === null)) deliverer?.wake();
+    const commit = (judgements: Judgement[], leaseSeconds: number) =>
+      judgeCertificates(db, judgements, { deliver: deliverer !== null, leaseSeconds, deadlineMs });
+    const judged =
+      deliverer === null
+        ? await commit(
+            verdicts.map((verdict) => ({ ...verdict, claim: false })),
+            0,
+          )
+        : await deliverer.claimWhile(verdicts, commit);
     this.#report(judged);
     const judgedIds = new Set(judged.map(({ id }) => id));
     return verdicts.filter(({ id }) => !judgedIds.has(id));

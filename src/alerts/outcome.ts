@@ -1,5 +1,4 @@
-import type { Delivery } from "./sql/claim-deliveries.ts";
-import type { Outcome } from "./sql/settle-deliveries.ts";
+import type { Delivery, Outcome } from "./outbox.ts";
 import type { SendResult } from "./webhook.ts";
 
 /** What an attempt makes of its event: delivered, due again after a wait, or given up. */

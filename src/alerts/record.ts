@@ -2,20 +2,16 @@ import { LRUCache } from "lru-cache";
 import { errorKind, errorMessage } from "../db/errors.ts";
 import type { Database } from "../db/pool.ts";
 import type { CertUpdate } from "../feed/message.ts";
-import { identify } from "../issuance/identity.ts";
 import type { PendingCertificate } from "../issuance/pending.ts";
 import { flushed, type Logger, lossLog } from "../log.ts";
 import { Loop, settledWithin } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Match } from "../watchlist/matcher.ts";
-import { toRecordedPayload } from "./payload.ts";
-import { type CertificateRow, recordCertificates } from "./sql/record-certificates.ts";
+import { stripped, toCertificateRow, toPending } from "./certificate-row.ts";
+import type { CertificateRow } from "./outbox.ts";
+import { recordCertificates } from "./sql/record-certificates.ts";
+import { WaitingCertificates } from "./waiting.ts";
 
-const maxWaiting = 100_000;
-const maxWaitingBytes = 256 * 1024 * 1024;
-const batchSize = 500;
-/** Of one statement, so that it ends within its deadline; a certificate that is larger goes alone. */
-const maxBatchBytes = 8 * 1024 * 1024;
 /** Of what is logged at the end, at a time: its lines, several times as long at worst, must not exceed what may wait. */
 const maxUnflushedBytes = 2 * 1024 * 1024;
 const rememberedCertificates = 2048;
@@ -35,11 +31,6 @@ export interface RecorderOptions {
   onError: (error: unknown) => void;
 }
 
-interface Waiting {
-  row: CertificateRow;
-  bytes: number;
-}
-
 /**
  * The entrance of the outbox: takes matched certificates from the feed without ever making it wait, and commits them
  * in batches. While the database is away they wait in memory, bounded; what overflows is counted and logged whole.
@@ -47,9 +38,8 @@ interface Waiting {
 export class Recorder {
   readonly loop: Loop;
   readonly #options: RecorderOptions;
-  /** By certificate key: the same certificate waits once. Owned by this class; entries leave after their commit. */
-  readonly #waiting = new Map<string, Waiting>();
-  #waitingBytes = 0;
+  /** Owned by this class; certificates leave after their commit. */
+  readonly #waiting = new WaitingCertificates();
   /**
    * Keys of certificates known to be in the database. Entered after the commit, never before; emptied when a session is
    * lost, since the next one may lead to a database without them.
@@ -64,28 +54,12 @@ export class Recorder {
 
   /** Takes a matched certificate. Returns at once and never throws. */
   add(update: CertUpdate, match: Match): void {
-    const { issuanceId, certificateKey, tbsSha256 } = identify(update);
-    if (this.#isRecorded(certificateKey) || this.#waiting.has(certificateKey)) return;
-    const seenAt = Math.floor(update.seenEpochSeconds ?? Date.now() / 1000);
-    const row: CertificateRow = {
-      certificate_key: certificateKey,
-      issuance_id: issuanceId,
-      tbs_sha256: tbsSha256,
-      fingerprint: update.fingerprintSha1 ?? "",
-      sans: update.allDomains,
-      matched: match.entries,
-      issuer: update.issuerAggregated ?? update.issuerO ?? update.issuerCn,
-      seen_at: seenAt,
-      payload: toRecordedPayload(update, match, seenAt),
-      last_error: null,
-    };
-    const bytes = approximateBytes(row);
-    if (this.#waiting.size >= maxWaiting || this.#waitingBytes + bytes > maxWaitingBytes) {
+    const row = toCertificateRow(update, match);
+    if (this.#isRecorded(row.certificate_key) || this.#waiting.has(row.certificate_key)) return;
+    if (!this.#waiting.add(row)) {
       this.#drop(row, "too many matched certificates wait for the database");
       return;
     }
-    this.#waiting.set(certificateKey, { row, bytes });
-    this.#waitingBytes += bytes;
     this.#options.metrics.alertsWaiting.set(this.#waiting.size);
     this.loop.wake();
   }
@@ -115,14 +89,13 @@ export class Recorder {
     const lost = this.#waiting.size;
     await this.#dropWaiting();
     this.#waiting.clear();
-    this.#waitingBytes = 0;
     return lost;
   }
 
   async #dropWaiting(): Promise<void> {
     let unflushedBytes = 0;
     let isRead = true;
-    for (const { row, bytes } of this.#waiting.values()) {
+    for (const { row, bytes } of this.#waiting) {
       unflushedBytes += bytes;
       if (unflushedBytes > maxUnflushedBytes && isRead) {
         isRead = await flushed(this.#options.log);
@@ -133,7 +106,7 @@ export class Recorder {
   }
 
   async #recordBatch(queryDeadlineMs = deadlineMs): Promise<number> {
-    const rows = this.#nextBatch();
+    const rows = this.#waiting.nextBatch();
     if (rows.length === 0) return Number.POSITIVE_INFINITY;
     try {
       await this.#record(rows, queryDeadlineMs);
@@ -142,17 +115,6 @@ export class Recorder {
       await this.#recordOneByOne(rows, queryDeadlineMs);
     }
     return this.#waiting.size > 0 ? 0 : Number.POSITIVE_INFINITY;
-  }
-
-  #nextBatch(): CertificateRow[] {
-    const rows: CertificateRow[] = [];
-    let batchBytes = 0;
-    for (const { row, bytes } of this.#waiting.values()) {
-      batchBytes += bytes;
-      if (rows.length === batchSize || (rows.length > 0 && batchBytes > maxBatchBytes)) break;
-      rows.push(row);
-    }
-    return rows;
   }
 
   /** One bad row never takes its neighbours along. */
@@ -209,7 +171,6 @@ export class Recorder {
   }
 
   #forget(certificateKey: string): void {
-    this.#waitingBytes -= this.#waiting.get(certificateKey)?.bytes ?? 0;
     this.#waiting.delete(certificateKey);
     this.#options.metrics.alertsWaiting.set(this.#waiting.size);
   }
@@ -222,38 +183,4 @@ export class Recorder {
       "a matched certificate could not be recorded: this line has all of it",
     );
   }
-}
-
-function toPending(id: number, row: CertificateRow): PendingCertificate {
-  const { payload } = row;
-  return {
-    id,
-    issuanceId: row.issuance_id,
-    fingerprint: row.fingerprint,
-    tbsSha256: row.tbs_sha256,
-    sans: row.sans,
-    subjectCn: payload.subject_cn ?? null,
-    serial: payload.serial ?? null,
-    notBefore: payload.not_before ?? null,
-    notAfter: payload.not_after ?? null,
-    updateType: payload.update_type ?? null,
-  };
-}
-
-function stripped(row: CertificateRow, reason: string): CertificateRow {
-  const ascii = (names: string[]) => names.map((name) => name.replaceAll(/[^\x20-\x7e]/g, "?"));
-  const sans = ascii(row.sans);
-  const payload = { matched_entries: row.matched, matched_sans: sans, all_sans: sans, seen_at: row.seen_at };
-  return { ...row, sans, issuer: null, payload, last_error: `stored with its names only: ${reason}` };
-}
-
-/**
- * An upper estimate that costs nothing: two bytes a character, and what V8 needs around them. Measured on Node.js 20, a
- * certificate with one name takes 1.3 kB, with a hundred 7.8 kB.
- */
-function approximateBytes(row: CertificateRow): number {
-  let bytes = 1_200 + 2 * (row.issuer?.length ?? 0);
-  for (const names of [row.sans, row.matched]) for (const name of names) bytes += 2 * name.length + 64;
-  for (const value of Object.values(row.payload)) bytes += typeof value === "string" ? 2 * value.length : 0;
-  return bytes;
 }

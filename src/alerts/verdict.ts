@@ -1,7 +1,7 @@
 import type { Recognition } from "../inventory/recognise.ts";
 import { precertificateUpdateType } from "../issuance/identity.ts";
 import type { PendingCertificate } from "../issuance/pending.ts";
-import type { Verdict } from "./sql/judge-certificates.ts";
+import type { Verdict } from "./outbox.ts";
 
 /** The verdict on a certificate, from what the inventory said of it, with the sentence that a person reads. */
 export function verdictOf(

@@ -1,5 +1,6 @@
 import { Webhook } from "standardwebhooks";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import type { Verdict } from "../../src/alerts/outbox.ts";
 import { outcomeOf } from "../../src/alerts/outcome.ts";
 import { claimDeliveries } from "../../src/alerts/sql/claim-deliveries.ts";
 import { settleDeliveries } from "../../src/alerts/sql/settle-deliveries.ts";
@@ -301,12 +302,29 @@ describeOnEveryDatabase("delivery", (open) => {
 
   test("while something else may have been due for longer, nothing is claimed as it is judged", async () => {
     const { deliverer, sender } = replica.deliverer(receiver.url);
-    expect(deliverer.reserve("suspicious")).toBe(false); // nobody has looked yet
+    const verdict: Verdict = {
+      id: 1,
+      issuance_id: "",
+      severity: "suspicious",
+      match_basis: "none",
+      inventory_row: null,
+      reason: "",
+      reason_after_other: "",
+    };
+    const judged = { ...verdict, matchBasis: "none", matchedEntries: [], matchedSans: [], issuer: null };
+    const isClaimed = async (isEvent: boolean) => {
+      let claim: boolean | undefined;
+      await deliverer.claimWhile([verdict], async (judgements) => {
+        claim = judgements[0]!.claim;
+        return [{ ...judged, isEvent, delivery: null }];
+      });
+      return claim;
+    };
+    expect(await isClaimed(false)).toBe(false); // nobody has looked yet
     await oneStep(deliverer.claiming);
-    expect(deliverer.reserve("suspicious")).toBe(true);
-    deliverer.take([], performance.now());
-    deliverer.wake();
-    expect(deliverer.reserve("suspicious")).toBe(false);
+    expect(await isClaimed(false)).toBe(true);
+    expect(await isClaimed(true)).toBe(true); // an event that nobody holds: it is due from now on
+    expect(await isClaimed(false)).toBe(false);
     await deliverer.stop(0);
     await sender.close();
   });
@@ -353,7 +371,18 @@ describeOnEveryDatabase("delivery", (open) => {
       deadlineMs,
     });
     const { deliverer, sender } = replica.deliverer(receiver.url);
-    deliverer.take(claimed, performance.now() - 15_000);
+    vi.spyOn(performance, "now").mockReturnValueOnce(performance.now() - 15_000);
+    await deliverer.claimWhile([], async () =>
+      claimed.map((delivery) => ({
+        ...delivery,
+        isEvent: true,
+        matchedEntries: [],
+        matchedSans: [],
+        issuer: null,
+        delivery,
+      })),
+    );
+    vi.restoreAllMocks();
     await oneStep(deliverer.settling);
     expect(receiver.count).toBe(0);
     const givenBack = { is_leased: false, is_due: true, expired_claims: 0, attempts: 0 };

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import type { Delivery } from "../../src/alerts/outbox.ts";
 import { outcomeOf } from "../../src/alerts/outcome.ts";
-import { claimDeliveries, type Delivery } from "../../src/alerts/sql/claim-deliveries.ts";
+import { claimDeliveries } from "../../src/alerts/sql/claim-deliveries.ts";
 import { releaseDeliveries, settleDeliveries } from "../../src/alerts/sql/settle-deliveries.ts";
 import type { Issuance } from "../../src/demo/certificates.ts";
 import { startWebhookReceiver } from "../../src/demo/receiver.ts";
@@ -196,13 +197,13 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
     test("certificates to judge", async () => {
       await replicas[0].record(hijacks().map((hijack) => final(hijack)));
       await whileFirstIsLocked(async () => {
-        await replicas[1].newJudge();
+        await replicas[1].judge();
         expect((await replicas[0].verdicts()).sort()).toEqual([
           "pending",
           ...Array(count - 1).fill("suspicious none"),
         ]);
       });
-      await replicas[1].newJudge();
+      await replicas[1].judge();
       expect(await replicas[0].verdicts()).toEqual(Array(count).fill("suspicious none"));
       noErrors();
     });
@@ -213,10 +214,10 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
       await replicas[0].judge();
       await replicas[0].record(issuances.map((hijack) => final(hijack)));
       await whileFirstIsLocked(async () => {
-        await replicas[1].newJudge();
+        await replicas[1].judge();
         expect(await replicas[0].verdicts()).toEqual([...Array(count).fill("suspicious none"), "pending"]);
       });
-      await replicas[1].newJudge();
+      await replicas[1].judge();
       const rows = await replicas[0].rows();
       expect(rows.map(({ merged_keys }) => merged_keys?.length)).toEqual(Array(count).fill(1));
       noErrors();

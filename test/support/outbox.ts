@@ -168,7 +168,14 @@ export class Replica {
   }
 }
 
-const withoutPlaces = { leaseSeconds: 40, reserve: () => false, take: () => {}, wake: () => {} };
+/** A deliverer that has no place free: events are committed unclaimed. */
+const withoutPlaces: Pick<Deliverer, "claimWhile"> = {
+  claimWhile: (verdicts, judge) =>
+    judge(
+      verdicts.map((verdict) => ({ ...verdict, claim: false })),
+      40,
+    ),
+};
 
 /** The first step of a loop that was not started yet, to its end. */
 export async function oneStep(loop: Loop): Promise<void> {

@@ -1,20 +1,6 @@
 import type { Database } from "../../db/pool.ts";
-import type { RecordedPayload, Severity } from "../payload.ts";
-
-/** An event to deliver, held by this process until its lease ends. */
-export interface Delivery {
-  id: number;
-  /** Names this claim: the end of the lease, in ISO 8601 whatever the server's DateStyle. */
-  lease: string;
-  /** Attempts made before this one. */
-  attempts: number;
-  severity: Severity;
-  issuanceId: string;
-  matchBasis: string;
-  reason: string;
-  /** As it was recorded. */
-  payload: RecordedPayload;
-}
+import type { Delivery } from "../outbox.ts";
+import type { Severity } from "../payload.ts";
 
 /**
  * Claims up to `limit` due events of one severity, the longest due first, for `leaseSeconds` by the database's clock.

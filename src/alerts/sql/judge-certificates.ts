@@ -1,40 +1,6 @@
 import { toJson } from "../../db/json.ts";
 import type { Database } from "../../db/pool.ts";
-import type { Severity } from "../payload.ts";
-import type { Delivery } from "./claim-deliveries.ts";
-
-export interface Verdict {
-  id: number;
-  /** After a failover that lost commits the same id may be another certificate's. */
-  issuance_id: string;
-  severity: Severity;
-  match_basis: string;
-  /** The inventory row (`fingerprint_sha1`) that it was recognised by; it excuses no other issuance by serial number. */
-  inventory_row: string | null;
-  reason: string;
-  /** The reason where the issuance has an event of the other severity already. */
-  reason_after_other: string;
-}
-
-/** A verdict to commit. */
-export interface Judgement extends Verdict {
-  /** Whether the event, if it becomes one that is to be delivered, is claimed for this process at once. */
-  claim: boolean;
-}
-
-export interface JudgedCertificate {
-  id: number;
-  severity: Severity;
-  /** False: it was merged into the event of this severity that its issuance has already, and its row is gone. */
-  isEvent: boolean;
-  matchBasis: string;
-  reason: string;
-  matchedEntries: string[];
-  matchedSans: string[];
-  issuer: string | null;
-  /** As `claimDeliveries` gives it, of an event that was claimed. */
-  delivery: Delivery | null;
-}
+import type { Delivery, JudgedCertificate, Judgement } from "../outbox.ts";
 
 /** A row of the answer: what is in `delivery` beside the rest. */
 type Row = Omit<JudgedCertificate, "delivery"> &

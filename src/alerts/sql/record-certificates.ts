@@ -1,27 +1,6 @@
 import { toJson } from "../../db/json.ts";
 import type { Database } from "../../db/pool.ts";
-import type { RecordedPayload } from "../payload.ts";
-
-/** A matched certificate on its way into the outbox. */
-export interface CertificateRow {
-  certificate_key: string;
-  issuance_id: string;
-  tbs_sha256: string | null;
-  /** 40 hex digits, or empty. */
-  fingerprint: string;
-  sans: string[];
-  matched: string[];
-  issuer: string | null;
-  seen_at: number;
-  payload: Partial<RecordedPayload>;
-  /** Why the row is incomplete, if it is. */
-  last_error: string | null;
-}
-
-export interface RecordedCertificate {
-  id: number;
-  certificateKey: string;
-}
+import type { CertificateRow, RecordedCertificate } from "../outbox.ts";
 
 /**
  * Puts certificates into the outbox as `pending`, in one statement. Those that are there already, or were merged into

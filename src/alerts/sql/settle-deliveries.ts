@@ -1,19 +1,6 @@
 import { toJson } from "../../db/json.ts";
 import type { Database } from "../../db/pool.ts";
-
-/** How an attempt ended. */
-export interface Outcome {
-  id: number;
-  /** After a failover that lost commits the same id may be another event's. */
-  issuance_id: string;
-  /** Of the claim under which the attempt was made. */
-  lease: string;
-  delivered: boolean;
-  /** Why not. */
-  error: string | null;
-  /** `null` after a failure: the alert is given up. */
-  retry_after_seconds: number | null;
-}
+import type { Outcome } from "../outbox.ts";
 
 const awaitsOutcome = `a.id = o.id AND COALESCE(a.issuance_id, '') = o.issuance_id AND NOT a.delivered
             AND (o.delivered OR a.lease_until = o.lease::timestamptz)`;

@@ -1,0 +1,101 @@
+import type { RecordedPayload, Severity } from "./payload.ts";
+
+// The types of the outbox, in the order in which a row of public.alerts lives. docs/architecture.md has the picture.
+//
+//   recorded    CertificateRow     severity = 'pending', judge_at = the end of the grace
+//   pending     PendingCertificate (issuance/pending.ts) as it is read back, to be judged
+//   judged      Verdict            severity = 'info' or 'suspicious' for good: the row is an event; or
+//   merged      JudgedCertificate  its issuance has that event already: the row is gone, its key is in merged_keys
+//   due         next_attempt_at is set, nobody holds a lease
+//   leased      Delivery           lease_until is ahead: one process may post the event
+//   delivered   Outcome            delivered = true
+//   given up    Outcome            given_up_at is set, next_attempt_at is null
+//   observed    recorded without WEBHOOK_URL: next_attempt_at is null from the start
+//   pruned      older than the retention, and without work left: deleted
+
+/** A matched certificate on its way into the outbox. */
+export interface CertificateRow {
+  certificate_key: string;
+  issuance_id: string;
+  tbs_sha256: string | null;
+  /** 40 hex digits, or empty. */
+  fingerprint: string;
+  sans: string[];
+  matched: string[];
+  issuer: string | null;
+  seen_at: number;
+  /** Incomplete in a row that was stripped to its names. */
+  payload: Partial<RecordedPayload>;
+  /** Why the row is incomplete, if it is. */
+  last_error: string | null;
+}
+
+/** A certificate that is in the outbox since the statement that returns this. */
+export interface RecordedCertificate {
+  id: number;
+  certificateKey: string;
+}
+
+/** What a certificate turned out to be. Commits as an event, or merges into one. */
+export interface Verdict {
+  id: number;
+  /** After a failover that lost commits, the same id may be another certificate's. */
+  issuance_id: string;
+  severity: Severity;
+  match_basis: string;
+  /** The inventory row (`fingerprint_sha1`) that recognised it. That row excuses no other issuance by serial number. */
+  inventory_row: string | null;
+  reason: string;
+  /** The reason to give where the issuance already has an event of the other severity. */
+  reason_after_other: string;
+}
+
+/** A verdict to commit. */
+export interface Judgement extends Verdict {
+  /** Whether this process claims the event in the same statement, if it becomes one that is to be delivered. */
+  claim: boolean;
+}
+
+/** A verdict that is committed. */
+export interface JudgedCertificate {
+  id: number;
+  severity: Severity;
+  /** False: the certificate was merged into the event of this severity that its issuance has; its row is gone. */
+  isEvent: boolean;
+  matchBasis: string;
+  reason: string;
+  matchedEntries: string[];
+  matchedSans: string[];
+  issuer: string | null;
+  /** Set for an event that this process claimed in the same statement. */
+  delivery: Delivery | null;
+}
+
+/** An event to deliver. This process holds it until the lease ends. */
+export interface Delivery {
+  id: number;
+  /** Names the claim: the end of the lease, in ISO 8601 whatever the server's DateStyle. */
+  lease: string;
+  /** Attempts made before this one. */
+  attempts: number;
+  severity: Severity;
+  issuanceId: string;
+  matchBasis: string;
+  reason: string;
+  /** As it was recorded. */
+  payload: RecordedPayload;
+}
+
+/** How an attempt ended. */
+export interface Outcome {
+  id: number;
+  /** After a failover that lost commits, the same id may be another event's. */
+  issuance_id: string;
+  /** The lease of the claim under which the attempt was made. */
+  lease: string;
+  delivered: boolean;
+  /** Why not. */
+  error: string | null;
+  /** Seconds until the next attempt; `null` after a success, and after a failure that was the last. */
+  retry_after_seconds: number | null;
+}

@@ -1,0 +1,63 @@
+import { approximateBytes } from "./certificate-row.ts";
+import type { CertificateRow } from "./outbox.ts";
+
+const maxWaiting = 100_000;
+const maxWaitingBytes = 256 * 1024 * 1024;
+const batchSize = 500;
+/** How much one statement carries, so that it ends within its deadline; a larger certificate goes alone. */
+const maxBatchBytes = 8 * 1024 * 1024;
+
+interface Waiting {
+  row: CertificateRow;
+  bytes: number;
+}
+
+/** Matched certificates that wait in memory for their commit, in the order of arrival. Bounded in number and in bytes. */
+export class WaitingCertificates implements Iterable<Waiting> {
+  /** By certificate key: the same certificate waits once. */
+  readonly #waiting = new Map<string, Waiting>();
+  #bytes = 0;
+
+  get size(): number {
+    return this.#waiting.size;
+  }
+
+  has(certificateKey: string): boolean {
+    return this.#waiting.has(certificateKey);
+  }
+
+  /** False where there is no room. The certificate must not be waiting already. */
+  add(row: CertificateRow): boolean {
+    const bytes = approximateBytes(row);
+    if (this.size >= maxWaiting || this.#bytes + bytes > maxWaitingBytes) return false;
+    this.#waiting.set(row.certificate_key, { row, bytes });
+    this.#bytes += bytes;
+    return true;
+  }
+
+  /** The certificates for the next statement. They go on waiting until {@link delete}. */
+  nextBatch(): CertificateRow[] {
+    const rows: CertificateRow[] = [];
+    let batchBytes = 0;
+    for (const { row, bytes } of this) {
+      batchBytes += bytes;
+      if (rows.length === batchSize || (rows.length > 0 && batchBytes > maxBatchBytes)) break;
+      rows.push(row);
+    }
+    return rows;
+  }
+
+  delete(certificateKey: string): void {
+    this.#bytes -= this.#waiting.get(certificateKey)?.bytes ?? 0;
+    this.#waiting.delete(certificateKey);
+  }
+
+  clear(): void {
+    this.#waiting.clear();
+    this.#bytes = 0;
+  }
+
+  [Symbol.iterator](): Iterator<Waiting> {
+    return this.#waiting.values();
+  }
+}

@@ -175,15 +175,29 @@ export class Judge {
 
   #report(judged: JudgedCertificate[]): void {
     const { log, metrics } = this.#options;
-    for (const { isEvent, delivery: _, ...alert } of judged) {
-      if (!isEvent) {
+    for (const certificate of judged) {
+      const alert = logFields(certificate);
+      if (!certificate.isEvent) {
         metrics.alertsMerged.inc();
         log.debug({ alert }, "merged into the event of its issuance");
         continue;
       }
-      metrics.alerts.inc({ severity: alert.severity });
-      if (alert.severity === "suspicious") log.warn({ alert }, "SUSPICIOUS certificate for a watched name");
+      metrics.alerts.inc({ severity: certificate.severity });
+      if (certificate.severity === "suspicious")
+        log.warn({ alert }, "SUSPICIOUS certificate for a watched name");
       else log.info({ alert }, "known certificate for a watched name");
     }
   }
+}
+
+function logFields(judged: JudgedCertificate) {
+  return {
+    id: judged.id,
+    severity: judged.severity,
+    match_basis: judged.matchBasis,
+    reason: judged.reason,
+    matched_entries: judged.matchedEntries,
+    matched_sans: judged.matchedSans,
+    issuer: judged.issuer,
+  };
 }

@@ -1,6 +1,6 @@
 /**
- * What a `Retry-After` header asks for, in seconds, from 0 to `maxSeconds`; 0 where there is none or it means nothing.
- * Either a number of seconds or a date: RFC 9110 section 10.2.3.
+ * Reads a `Retry-After` header: the wait in seconds, from 0 to `maxSeconds`; 0 where the header is missing or malformed.
+ * The header is a number of seconds or a date (RFC 9110 section 10.2.3).
  */
 export function retryAfterSeconds(header: string | string[] | undefined, maxSeconds: number): number {
   if (typeof header !== "string") return 0;

@@ -13,21 +13,27 @@ import { claimDeliveries, millisecondsToNextDelivery } from "./sql/claim-deliver
 import { adoptObserved, giveUpExpired } from "./sql/sweep-deliveries.ts";
 import type { WebhookSender } from "./webhook.ts";
 
-/** How often to look for what other replicas left behind. */
+/** How often to look for events that other replicas left behind. */
 const pollMs = 5_000;
 const deadlineMs = 10_000;
-/** Something that is due already is being claimed by another replica: no spinning meanwhile. */
+/**
+ * Shortest pause when the database says "due now" but the claim returned fewer rows than asked for: another replica has
+ * locked them.
+ */
 const minWaitMs = 20;
-/** When to claim again what somebody else has locked. */
+/** The pause where every due row is locked by somebody else. */
 const lockedMs = 200;
-/** The lease outlasts an attempt by this, for the event to wait for its turn and the outcome to be committed. */
+/**
+ * A lease is this much longer than an attempt may take. In that time the event waits for a connection, and its outcome
+ * is committed.
+ */
 const leaseMarginSeconds = 30;
 
 export interface DelivererOptions {
   db: Database;
   log: Logger;
   metrics: Metrics;
-  /** Closed when the deliverer is stopped. */
+  /** The deliverer closes it when it stops. */
   sender: WebhookSender;
   timeoutSeconds: number;
   maxAttempts: number;
@@ -35,22 +41,22 @@ export interface DelivererOptions {
 }
 
 /**
- * Delivers events: claims what is due, or takes what was claimed as it was judged, posts it, and writes down how that
- * ended. At least once: an event whose outcome could not be committed before its lease ended is sent again, with the
- * same `webhook-id`.
+ * Delivers events. It claims the events that are due, or is handed events that the judge's statement has claimed for
+ * it; posts each; and writes the outcome down. Every event arrives at least once: where an outcome could not be
+ * committed before the lease ended, the event is sent again with the same `webhook-id`.
  */
 export class Deliverer {
-  /** Claims what was not claimed as it was judged: retries, a backlog, what others left behind. */
+  /** Claims the events that nobody claimed when they were judged: retries, a backlog, what other replicas left behind. */
   readonly claiming: Loop;
-  /** Writes outcomes down. */
+  /** Writes outcomes into the table. */
   readonly settling: Loop;
   readonly #options: DelivererOptions;
-  /** How long every claim of this process lasts. */
+  /** The length of every claim of this process. */
   readonly #leaseSeconds: number;
   readonly #held = new HeldEvents();
   readonly #report: DeliveryReport;
   readonly #settler: Settler;
-  /** When the database may have something due that nobody holds. */
+  /** When to ask the database again for events of this severity that are due and that nobody holds. */
   readonly #nextLooks: Record<Severity, NextLook> = { suspicious: new NextLook(), info: new NextLook() };
   readonly #nextSweep = new NextLook();
   #isStopping = false;
@@ -72,10 +78,10 @@ export class Deliverer {
   }
 
   /**
-   * Commits verdicts, and claims their events in the same statement as far as there are places to hold them. The events
-   * so claimed are posted at once; the others are claimed as soon as there is a place.
+   * Commits verdicts, and claims their events in the same statement, as many as this process has places for. The claimed
+   * events are posted at once. The others are claimed as soon as a place is free.
    *
-   * @param judge commits the verdicts under the lease of `leaseSeconds`. What it throws is passed on.
+   * @param judge commits the verdicts; its claims last `leaseSeconds`. This method rejects with what `judge` throws.
    */
   async claimWhile(
     verdicts: Verdict[],
@@ -92,27 +98,27 @@ export class Deliverer {
       const claimed = judged.flatMap(({ delivery }) => delivery ?? []);
       for (const delivery of claimed) this.#held.add(delivery, claimedMs);
       this.#postWaiting();
-      // The claim loop counted the reserved places as taken: it may fill those that stay free.
+      // Reserved places were not used up: the claim loop, which saw them as taken, may now fill them.
       if (reserved > claimed.length) this.claiming.wake();
     }
     if (judged.some(({ isEvent, delivery }) => isEvent && delivery === null)) this.wake();
     return judged;
   }
 
-  /** False where there is no place, or where other events have been due for longer: they go first. */
+  /** False where no place is free, or where other events have been due for longer: those go first. */
   #reserve(severity: Severity): boolean {
     return !this.#isStopping && !this.#nextLooks[severity].isDue && this.#held.reserve(severity);
   }
 
-  /** Something is due that nobody holds: claims it as soon as there is a place. */
+  /** Tells the deliverer that events are due which nobody holds: it claims them as soon as a place is free. */
   wake(): void {
     for (const severity of severities) this.#nextLooks[severity].expectIn(0);
     this.claiming.wake();
   }
 
-  /** Ends claiming, gives running attempts `timeoutMs` to end, writes their outcomes down, and gives the rest back. */
+  /** Ends claiming, lets running attempts end for `timeoutMs`, writes their outcomes down, and gives all other events back. */
   async stop(timeoutMs: number): Promise<void> {
-    // What a claim under way brings is held, not posted, and given back.
+    // A claim that is under way may still bring events: they are held, not posted, and given back below.
     this.#isStopping = true;
     await this.claiming.stop();
     const endMs = performance.now() + timeoutMs;
@@ -122,7 +128,7 @@ export class Deliverer {
     await this.settling.stop();
     this.#isAborted = true;
     await this.#options.sender.close();
-    await new Promise(setImmediate); // for those that had their answer already
+    await new Promise(setImmediate); // attempts whose answer is here already get to say so
     await this.#settler.finish();
   }
 
@@ -131,7 +137,7 @@ export class Deliverer {
     this.#held.dropOverdue();
     if (this.#held.overdue().length > 0) this.settling.wake();
     for (const severity of severities) await this.#claimDue(severity);
-    // Where there are too few places, the next outcome wakes this loop.
+    // A severity without enough free places is left out: the next outcome frees places and wakes this loop.
     const waitsMs = severities
       .filter((severity) => this.#held.claimable(severity) > 0)
       .map((severity) => this.#nextLooks[severity].waitMs);
@@ -193,10 +199,13 @@ export class Deliverer {
   }
 }
 
-/** In the order in which they are claimed. */
+/** The order of claiming. */
 const severities: Severity[] = ["suspicious", "info"];
 
-/** Unique across databases too: alert ids start again in a new one, and receivers remember what they have seen. */
+/**
+ * The same in all attempts of one event, and unique across databases: alert ids start again in a new database, and
+ * receivers remember the ids that they have seen.
+ */
 function webhookId(delivery: { id: number; issuanceId: string }): string {
   return `certwatch_${delivery.id}_${delivery.issuanceId.slice(0, 16)}`;
 }

@@ -3,7 +3,7 @@ import type { Metrics } from "../metrics.ts";
 import type { HeldEvent } from "./held-events.ts";
 import type { Delivery, Outcome } from "./outbox.ts";
 
-/** Says in the log and in the metrics what became of deliveries. */
+/** Tells the log and the metrics how deliveries ended. */
 export class DeliveryReport {
   readonly #log: Logger;
   readonly #metrics: Metrics;
@@ -13,7 +13,7 @@ export class DeliveryReport {
     this.#metrics = metrics;
   }
 
-  /** An attempt has ended, and its outcome is committed. */
+  /** Called when the outcome of an attempt is committed. */
   outcome(delivery: Delivery, { delivered, error, retry_after_seconds: retryAfterSeconds }: Outcome): void {
     const fields = { alert_id: delivery.id, severity: delivery.severity, attempt: delivery.attempts + 1 };
     if (delivered) {
@@ -29,7 +29,7 @@ export class DeliveryReport {
     }
   }
 
-  /** No attempt had an outcome, and too many claims have expired. */
+  /** Called for an event whose claims expired too often, none of them with an outcome. */
   givenUpUnsent(alertId: number): void {
     this.#metrics.alertsGivenUp.inc();
     this.#log.error(
@@ -38,13 +38,16 @@ export class DeliveryReport {
     );
   }
 
-  /** Events of a replica in observer mode are due now. */
+  /** Called when events of a replica in observer mode have become due. */
   adopted(alertIds: number[]): void {
     if (alertIds.length === 0) return;
     this.#log.info({ alert_ids: alertIds }, "took over events that a replica in observer mode recorded");
   }
 
-  /** A stop ends without these outcomes: the attempts count for nothing and are made again when the leases are over. */
+  /**
+   * Called at a stop for outcomes that could not be written: these attempts do not count, and are made again when the
+   * leases have ended.
+   */
   locked(events: HeldEvent[]): void {
     if (events.length === 0) return;
     this.#log.warn(

@@ -1,76 +1,80 @@
 import type { Delivery, Outcome } from "./outbox.ts";
 import type { Severity } from "./payload.ts";
 
-/** Attempts under way at once: as many connections to the receiver. */
+/** The number of attempts under way at once, and of connections to the receiver. */
 export const concurrency = 32;
-/** Events held at once. More than attempts, so that few statements claim many and settle many. */
+/** The number of events held at once. It is larger than `concurrency`, so that one statement claims or settles many. */
 const maxHeld = 512;
-/** Fewer are not worth a claim while others wait: each looks past all that are held. */
+/**
+ * While `concurrency` events wait already, claim only into 192 free places or more: every claim statement scans past the
+ * rows that this process holds, so a small claim costs as much as a large one.
+ */
 const smallestClaim = 192;
-/** Of these, how many only `suspicious` events may use: a flood of renewals never delays a hijack. */
+/** Attempts and places that only `suspicious` events may use: a flood of renewals never delays a hijack. */
 const reservedAttempts = 8;
 const reservedPlaces = 64;
 /**
- * An event that was claimed this long ago and not tried is given back: its lease outlasts an attempt by 30 s, in which
- * the outcome has to be committed.
+ * An event that waited this long for a connection is given back. Its lease is only 30 s longer than an attempt, and the
+ * outcome has to be committed in that time, too.
  */
 const maxWaitMs = 10_000;
 
 /** An event that this process holds, from its claim to the commit of its outcome. */
 export interface HeldEvent {
   readonly delivery: Delivery;
-  /** By the monotonic clock, and not later than by the database's: when its lease began. */
+  /** When its lease began, by the monotonic clock. Taken before the claim was sent, so never later than the database's time. */
   readonly claimedMs: number;
-  /** `null` while the receiver has not answered. */
+  /** `null` until the attempt has ended. */
   outcome: Outcome | null;
 }
 
 /**
- * The events that this process holds: waiting for a connection, under way, or with an outcome that is not committed yet.
- * Bounded, so that neither a slow receiver nor a slow database makes more of them wait in memory; `suspicious` ones go
- * first, and have places and connections that `info` ones cannot take.
+ * The events that this process holds: they wait for a connection, are under way, or have an outcome that is not committed
+ * yet. Their number is bounded, so that neither a slow receiver nor a slow database fills the memory. `suspicious` events
+ * go first, and have places and connections that `info` events cannot take.
  */
 export class HeldEvents {
-  /** By id; an event leaves when its outcome is committed, or when it was given back. */
+  /** Events by id. An event leaves when its outcome is committed or when it was given back. */
   readonly #held = new Map<number, HeldEvent>();
-  /** In the order in which they came. */
+  /** Events that wait for a connection, in the order of their claims. */
   readonly #waiting: Record<Severity, HeldEvent[]> = { suspicious: [], info: [] };
-  /** Waited too long. */
+  /** Events that waited longer than `maxWaitMs`. */
   #overdue: HeldEvent[] = [];
   #underWay = 0;
   #reserved = 0;
 
-  /** Attempts under way, or places that somebody is about to fill. */
+  /** True while attempts are under way, or while reserved places are about to be filled. */
   get isBusy(): boolean {
     return this.#underWay > 0 || this.#reserved > 0;
   }
 
-  /** How many events of this severity to claim now: none while others wait and few places are free. */
+  /** The number of events of this severity to claim now: 0 while enough others wait and few places are free. */
   claimable(severity: Severity): number {
     const free = this.freePlaces(severity);
     return free < smallestClaim && this.#waiting[severity].length >= concurrency ? 0 : free;
   }
 
-  /** How many more of this severity may be held. */
+  /** The number of further events of this severity that may be held. */
   freePlaces(severity: Severity): number {
     const places = severity === "suspicious" ? maxHeld : maxHeld - reservedPlaces;
     return Math.max(places - this.#held.size - this.#reserved, 0);
   }
 
-  /** Keeps a place for an event that is going to be claimed; false where there is none. */
+  /** Keeps a place for an event that is about to be claimed; false where no place is free. */
   reserve(severity: Severity): boolean {
     if (this.freePlaces(severity) === 0) return false;
     this.#reserved += 1;
     return true;
   }
 
-  /** Gives `count` reserved places back: their events were claimed, or will not be. */
+  /** Ends `count` reservations: their events have been claimed, or will not be. */
   endReservations(count: number): void {
     this.#reserved -= count;
   }
 
   add(delivery: Delivery, claimedMs: number): void {
-    // Its lease ended before its success could be written down; that counts whoever holds it.
+    // We delivered this event already, but could not commit that before the lease ended, and have now claimed it again.
+    // Keep the success (it is valid under any lease) and do not post twice.
     const before = this.#held.get(delivery.id);
     if (before?.outcome?.delivered && before.delivery.issuanceId === delivery.issuanceId) return;
     const event = { delivery, claimedMs, outcome: null };
@@ -90,13 +94,13 @@ export class HeldEvents {
     return event;
   }
 
-  /** An attempt has ended; `null`: its outcome is not known. */
+  /** Notes that an attempt has ended. `null`: its outcome is not known. */
   end(event: HeldEvent, outcome: Outcome | null): void {
     this.#underWay -= 1;
     event.outcome = outcome;
   }
 
-  /** Those that waited too long are no longer tried: see {@link overdue}. */
+  /** Moves events that waited too long for a connection to {@link overdue}: they are no longer tried. */
   dropOverdue(): void {
     const latestMs = performance.now() - maxWaitMs;
     for (const waiting of Object.values(this.#waiting)) {
@@ -104,26 +108,26 @@ export class HeldEvents {
     }
   }
 
-  /** Events with an outcome that is to be committed. */
+  /** Events whose outcome is not committed yet. */
   ended(): HeldEvent[] {
     return [...this.#held.values()].filter(({ outcome }) => outcome !== null);
   }
 
-  /** Events to give back, for any replica to claim. */
+  /** Events to give back, so that any replica can claim them. */
   overdue(): HeldEvent[] {
     return this.#overdue.filter((event) => this.#held.get(event.delivery.id) === event);
   }
 
-  /** Takes out what was committed or given back. */
+  /** Removes events that were committed or given back. */
   remove(events: HeldEvent[]): void {
     for (const event of events) {
-      // It may have been claimed again meanwhile, if its lease had ended.
+      // If its lease had ended, the same id may have been claimed again meanwhile: that one stays.
       if (this.#held.get(event.delivery.id) === event) this.#held.delete(event.delivery.id);
     }
     this.#overdue = this.overdue();
   }
 
-  /** Takes out everything that has no outcome. */
+  /** Removes and returns every event that has no outcome. */
   removeUnfinished(): HeldEvent[] {
     const unfinished = [...this.#held.values()].filter(({ outcome }) => outcome === null);
     for (const waiting of Object.values(this.#waiting)) waiting.length = 0;

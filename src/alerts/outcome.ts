@@ -1,7 +1,7 @@
 import type { Delivery, Outcome } from "./outbox.ts";
 import type { SendResult } from "./webhook.ts";
 
-/** What an attempt makes of its event: delivered, due again after a wait, or given up. */
+/** Decides what becomes of an event after an attempt: delivered, due again after a wait, or given up. */
 export function outcomeOf(
   { id, issuanceId, lease, attempts }: Pick<Delivery, "id" | "issuanceId" | "lease" | "attempts">,
   result: SendResult,
@@ -19,7 +19,7 @@ export function outcomeOf(
   };
 }
 
-/** 1, 4, 16, 64, 256, then 300 s: the wait after the n-th failed attempt. */
+/** The wait after the n-th failed attempt: 1, 4, 16, 64, 256, then 300 s. */
 export function backoffSeconds(failedAttempts: number): number {
   return Math.min(4 ** (failedAttempts - 1), 300);
 }

@@ -86,7 +86,7 @@ const unknown: RecordedFields = {
   seen_at: 0,
 };
 
-/** The webhook's body, its fields in the documented order (JSONB does not keep one). */
+/** Makes the webhook's body. Its fields are in the documented order; JSONB does not keep an order. */
 export function toPayload(alert: {
   id: number;
   severity: Severity;

@@ -8,9 +8,9 @@ import type { Severity } from "./payload.ts";
 import { releaseDeliveries, settleDeliveries } from "./sql/settle-deliveries.ts";
 
 const deadlineMs = 10_000;
-/** When to try again to write an outcome into a row that somebody else has locked. */
+/** The pause before an outcome is tried again on a row that somebody else has locked. */
 const lockedMs = 200;
-/** How long a stop goes on trying. */
+/** How long a stop keeps trying. */
 const finishPatienceMs = 1_500;
 
 export interface SettlerOptions {
@@ -18,14 +18,17 @@ export interface SettlerOptions {
   log: Logger;
   metrics: Metrics;
   held: HeldEvents;
-  /** An event that was held is due again in `waitMs`. */
+  /** Called when an event has left `held` and is due again in `waitMs`. */
   onDue: (severity: Severity, waitMs: number) => void;
-  /** Events have left `held`. */
+  /** Called when events have left `held`: their places are free. */
   onPlacesFree: () => void;
   onError: (error: unknown) => void;
 }
 
-/** Writes down how attempts ended, and gives back events that waited too long for one. Those events are held no more. */
+/**
+ * Writes the outcomes of attempts into the table, and gives back events that waited too long for an attempt. Both kinds
+ * leave `held`.
+ */
 export class Settler {
   readonly loop: Loop;
   readonly #options: SettlerOptions;
@@ -42,8 +45,8 @@ export class Settler {
   }
 
   /**
-   * For a stop, when no attempt is under way any more: writes the last outcomes down, gives everything else back, and tells
-   * what could not be written. Never rejects.
+   * Ends the work at a stop, when no attempt is under way any more: writes the last outcomes down, gives all other events
+   * back, and logs the outcomes that could not be written. Never rejects.
    */
   async finish(): Promise<void> {
     const { db, held, onError } = this.#options;
@@ -55,11 +58,11 @@ export class Settler {
         await this.#settle();
       }
       this.#report.locked(held.ended());
-      // Aborted attempts have no known outcome and do not count: the events are due again at once.
+      // An attempt that was cut off has no known outcome and does not count: its event is due again at once.
       const unfinished = held.removeUnfinished();
       if (unfinished.length > 0) await releaseDeliveries(db, claimsOf(unfinished), deadlineMs);
     } catch (error) {
-      // The database is away: those events wait for the end of their lease, as after a crash.
+      // The database is away: these events wait until their lease ends, as after a crash.
       onError(error);
     }
   }
@@ -75,12 +78,13 @@ export class Settler {
     return hasLocked ? lockedMs : 0;
   }
 
-  /** @returns whether somebody else has locked the rows of some: they stay held, with their outcomes. */
+  /** @returns true where somebody else has locked some of the rows: those events stay held, with their outcomes. */
   async #settleEnded(ended: HeldEvent[]): Promise<boolean> {
     const { db, held, onDue } = this.#options;
     const outcomes = ended.map(({ outcome }) => outcome!);
     const lockedIds = new Set(await settleDeliveries(db, outcomes, deadlineMs));
-    // Committed. A crash before it repeats the attempts, with the same webhook-id, after the leases.
+    // Now the outcomes are committed. After a crash before this line the attempts are repeated, with the same
+    // webhook-id, when the leases have ended.
     const settled = ended.filter(({ delivery }) => !lockedIds.has(delivery.id));
     held.remove(settled);
     for (const { delivery, outcome } of settled) {

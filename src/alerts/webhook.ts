@@ -2,23 +2,23 @@ import { Webhook } from "standardwebhooks";
 import { Agent, request } from "undici";
 import { retryAfterSeconds } from "../retry-after.ts";
 
-/** Where alerts are posted, and how. */
+/** Where alerts are posted, and with which credentials. */
 export interface WebhookTarget {
-  /** Without credentials: they are in `authorization`. */
+  /** Has no credentials in it: they are in `authorization`. */
   url: string;
   timeoutSeconds: number;
-  /** `whsec_...` or plain base64. */
+  /** Signs each body: `whsec_...` or plain base64. `null`: nothing is signed. */
   secret: string | null;
-  /** The `Authorization` header. */
+  /** The value of the `Authorization` header. `null`: no such header. */
   authorization: string | null;
 }
 
-/** The outcome of one attempt. `retryAfterSeconds`: what the receiver asked for, already bounded. */
+/** How one attempt ended. `retryAfterSeconds` is the wait that the receiver asked for, a minute at most; 0 where it asked for none. */
 export type SendResult = { ok: true } | { ok: false; error: string; retryAfterSeconds: number };
 
-/** A receiver that asks for more is asked again after a minute all the same. */
+/** The longest wait that a receiver can ask for. */
 const maxRetryAfterSeconds = 60;
-/** How much of an answer's body is read, to keep the connection for the next alert; past it the connection is closed. */
+/** An answer's body is read up to here, so that its connection can carry the next alert. A longer body closes the connection. */
 const maxBodyBytes = 64 * 1024;
 const maxBodyMs = 1_000;
 
@@ -34,7 +34,7 @@ export class WebhookSender {
     this.#agent = new Agent({
       connections: options.connections,
       connect: { timeout: target.timeoutSeconds * 1000 },
-      // The attempt's own timeout covers all of it, and may be longer than what undici would wait.
+      // undici's own time-outs are off: the attempt has one time-out for all of it, which may be longer than theirs.
       headersTimeout: 0,
       bodyTimeout: 0,
     });
@@ -43,15 +43,15 @@ export class WebhookSender {
   }
 
   /**
-   * One attempt. Only 2xx is success; redirects are not followed. Never rejects, and ends within the configured
-   * timeout or when the sender is closed.
+   * Makes one attempt. Only 2xx is success; redirects are not followed. Never rejects. Ends within the configured
+   * time-out, or when the sender is closed.
    *
-   * @param webhookId stable across all attempts of one alert (Standard Webhooks: `webhook-id`).
+   * @param webhookId is the same in all attempts of one alert (Standard Webhooks: `webhook-id`).
    */
   async send(payload: object, webhookId: string): Promise<SendResult> {
     const { url, timeoutSeconds } = this.#target;
     const body = JSON.stringify(payload);
-    // Not AbortSignal.timeout: that one goes off, and makes an error, also when the attempt is long over.
+    // AbortSignal.timeout cannot be cleared: it would fire, and make an error, long after the attempt has ended.
     const attempt = new AbortController();
     const abort = () => attempt.abort();
     let timer = setTimeout(abort, Math.ceil(timeoutSeconds * 1000));
@@ -65,7 +65,7 @@ export class WebhookSender {
       });
       clearTimeout(timer);
       timer = setTimeout(abort, maxBodyMs);
-      // The status is the outcome: a body that never ends or breaks off does not change it.
+      // The status alone decides: a body that never ends or breaks off changes nothing.
       await response.body.dump({ limit: maxBodyBytes }).catch(() => {});
       if (response.statusCode >= 200 && response.statusCode < 300) return { ok: true };
       const asksToWait = response.statusCode === 429 || response.statusCode === 503;
@@ -84,7 +84,7 @@ export class WebhookSender {
     }
   }
 
-  /** Closes the connections; attempts under way fail at once. Can be called again. */
+  /** Closes the connections. Attempts under way fail at once. Can be called again. */
   async close(): Promise<void> {
     await this.#agent.destroy();
   }
@@ -108,6 +108,6 @@ export class WebhookSender {
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const code = "code" in error && typeof error.code === "string" ? `${error.code}: ` : "";
-  // A refused connection to a host with several addresses is an AggregateError without a message.
+  // Where a host has several addresses and all refuse, the error is an AggregateError with an empty message.
   return `${code}${error.message || "the receiver cannot be reached"}`;
 }

@@ -4,9 +4,9 @@ import type { Severity } from "../payload.ts";
 
 /**
  * Claims up to `limit` due events of one severity, the longest due first, for `leaseSeconds` by the database's clock.
- * A row that certwatch did not record is never among them, whatever somebody wrote into it.
- * No two replicas get the same event. A crash after it leaves the event leased: when the lease is over it is due again,
- * for any replica, and the expired claim is counted.
+ * Never claims a row that certwatch did not record, whatever somebody wrote into that row. No two replicas get the same
+ * event. After a crash the event stays leased until the lease ends; then it is due again for any replica, and the next
+ * claim counts the expired one.
  */
 export async function claimDeliveries(
   db: Database,
@@ -34,8 +34,8 @@ export async function claimDeliveries(
 }
 
 /**
- * Milliseconds until the next event of this severity is due that nobody holds, by the database's clock; Infinity where
- * there is none.
+ * Milliseconds, by the database's clock, until an event of this severity is due and held by nobody; Infinity where no
+ * event waits.
  */
 export async function millisecondsToNextDelivery(
   db: Database,

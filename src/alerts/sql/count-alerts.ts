@@ -7,7 +7,7 @@ export interface AlertCounts {
   suspiciousLastHour: number;
 }
 
-/** What the table holds, for the gauges that survive a restart. Each count comes from an index of its own. */
+/** Counts rows for the gauges, which so survive a restart. Each count reads an index of its own. */
 export async function countAlerts(db: Database, deadlineMs: number): Promise<AlertCounts> {
   const [row] = await db.query<AlertCounts>(
     {

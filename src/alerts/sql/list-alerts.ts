@@ -1,9 +1,9 @@
 import type { Queryable } from "../../db/pool.ts";
 
-/** A row of `public.alerts` for a person to read. Rows of the reference have no `recorded_at`, basis and reason. */
+/** A row of `public.alerts` for a person to read. Rows that the Python service wrote have no basis and no reason. */
 export interface AlertRow {
   id: number;
-  /** When it was recorded, else when the feed saw it; epoch seconds. */
+  /** When certwatch recorded it, or, for rows of the Python service, when the feed saw it; epoch seconds. */
   at: number;
   severity: string;
   state: AlertState;
@@ -20,8 +20,8 @@ export interface AlertRow {
 }
 
 /**
- * `in grace`: not judged yet. `waiting`: to be delivered. `observed`: recorded in observer mode, nobody delivers it.
- * `not delivered`: left so by the reference; nobody delivers it.
+ * `in grace`: not judged yet. `waiting`: waits for its delivery. `observed`: recorded in observer mode, and nobody
+ * delivers it. `not delivered`: the Python service did not deliver it, and nobody will.
  */
 export type AlertState = "in grace" | "waiting" | "delivered" | "given up" | "observed" | "not delivered";
 
@@ -34,10 +34,10 @@ const state = `
        ELSE 'observed' END`;
 
 /**
- * The newest alerts, newest first.
+ * Reads the newest alerts, newest first.
  *
- * @param options.severity `info`, `suspicious` or `pending`; `null`: any.
- * @param options.sinceEpochSeconds compared with `at`; `null`: any.
+ * @param options.severity `info`, `suspicious` or `pending`; `null`: all three.
+ * @param options.sinceEpochSeconds leaves out alerts whose `at` is earlier; `null`: leaves out none.
  */
 export async function listAlerts(
   db: Queryable,

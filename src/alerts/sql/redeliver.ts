@@ -1,28 +1,29 @@
 import type { Queryable } from "../../db/pool.ts";
 
 export interface RedeliverOptions {
-  /** Only what was given up (in observer mode: recorded) since then, epoch seconds; `null`: everything. */
+  /** Leaves out events that were given up (in observer mode: recorded) earlier; epoch seconds. `null`: leaves out none. */
   sinceEpochSeconds: number | null;
-  /** Also events that were recorded in observer mode. */
+  /** True: events that were recorded in observer mode, too. */
   includeObserved: boolean;
   deadlineMs: number;
 }
 
-/** Events by severity. */
+/** The number of events of one severity. */
 export interface Redelivered {
   severity: string;
   count: number;
 }
 
-/** Neither pending certificates nor rows from before certwatch (`recorded_at` null) are ever among them. */
+/** Chooses events only: never a pending certificate, never a row from before certwatch (`recorded_at` is null). */
 const toRedeliver = `
   severity IN ('info', 'suspicious') AND recorded_at IS NOT NULL AND NOT delivered AND next_attempt_at IS NULL
   AND (given_up_at IS NOT NULL OR $2::boolean)
   AND ($1::float8 IS NULL OR COALESCE(given_up_at, recorded_at) >= to_timestamp($1))`;
 
 /**
- * Makes given-up events due again, as if they were never tried, in one statement. Safe to run twice: what is due is
- * passed over, and what somebody else has locked. A delivering replica finds them at its next poll.
+ * Makes given-up events due again, with all their attempts, in one statement. Passes over events that are due already,
+ * so it is safe to run twice, and events that somebody else has locked. A delivering replica finds them at its next
+ * poll.
  */
 export async function redeliver(db: Queryable, options: RedeliverOptions): Promise<Redelivered[]> {
   return await db.query<Redelivered>(
@@ -42,7 +43,7 @@ export async function redeliver(db: Queryable, options: RedeliverOptions): Promi
   );
 }
 
-/** What {@link redeliver} would make due. */
+/** Counts the events that {@link redeliver} would make due. */
 export async function countRedeliverable(db: Queryable, options: RedeliverOptions): Promise<Redelivered[]> {
   return await db.query<Redelivered>(
     {

@@ -6,12 +6,13 @@ const awaitsOutcome = `a.id = o.id AND COALESCE(a.issuance_id, '') = o.issuance_
             AND (o.delivered OR a.lease_until = o.lease::timestamptz)`;
 
 /**
- * Writes down how attempts ended and gives the claims back, in one statement. A success counts whoever holds the row
- * now; a failure only under its own lease, so that a late one does not disturb whoever took over. Safe to run twice. A
- * crash before it means that the attempt is repeated, with the same `webhook-id`, after the lease.
+ * Writes the outcomes of attempts down and ends their claims, in one statement. A success is written whoever holds the
+ * row now. A failure is written only under its own lease, so that a late failure does not disturb the replica that took
+ * over. Safe to run twice. After a crash before this statement the attempt is repeated, with the same `webhook-id`, when
+ * the lease has ended.
  *
- * @returns the ids of those that somebody else has locked: run it again for them. One row that is locked for long, by
- * hand for instance, so never holds up the others.
+ * @returns the ids of rows that somebody else has locked: run it again for these. So a row that is locked for long, by
+ * hand for instance, never holds up the others.
  */
 export async function settleDeliveries(
   db: Database,
@@ -48,8 +49,8 @@ export async function settleDeliveries(
 }
 
 /**
- * Gives claims back without an attempt: the events are due at once, for any replica. Those that somebody else has locked
- * wait for the end of their lease.
+ * Ends claims without an attempt: the events are due at once, for any replica. Events whose rows somebody else has locked
+ * wait until their lease ends.
  */
 export async function releaseDeliveries(
   db: Database,

@@ -1,12 +1,15 @@
 import type { Database } from "../../db/pool.ts";
 
-/** After so many claims that ended without an outcome, an event is given up: something kills whoever sends it. */
+/** An event is given up after this many claims without an outcome: something kills every process that sends it. */
 export const maxExpiredClaims = 20;
 
-/** The next claim counts the one that expired last; here nobody claims any more. */
+/**
+ * `expired_claims` is raised by the *next* claim. A row that is being given up will have no next claim, so its last lease
+ * is added here.
+ */
 const expiredClaims = `(expired_claims + (lease_until IS NOT NULL)::int)`;
 
-/** Gives up events whose claims keep expiring. Returns their ids. Safe to run twice. */
+/** Gives up events whose claims keep expiring, and returns their ids. Safe to run twice. */
 export async function giveUpExpired(db: Database, deadlineMs: number): Promise<number[]> {
   const rows = await db.query<{ id: number }>(
     {
@@ -29,8 +32,8 @@ export async function giveUpExpired(db: Database, deadlineMs: number): Promise<n
 }
 
 /**
- * Takes over, for delivery, what a replica in observer mode recorded first within the last hour. Returns their ids.
- * Safe to run twice.
+ * Makes events due that a replica in observer mode recorded within the last hour, and returns their ids. Safe to run
+ * twice.
  */
 export async function adoptObserved(db: Database, deadlineMs: number): Promise<number[]> {
   const rows = await db.query<{ id: number }>(

@@ -152,6 +152,19 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
     databaseErrors: counter("database_errors_total", "Failed database operations.", {
       kind: databaseErrorKinds,
     }),
+    databaseStatementErrors: new Counter({
+      name: `${prefix}database_statement_errors_total`,
+      help: "Failed database operations, by the statement that failed.",
+      labelNames: ["statement"],
+      registers: [registry],
+    }),
+    databaseStatementDuration: new Histogram({
+      name: `${prefix}database_statement_duration_seconds`,
+      help: "From asking for a connection to the answer or the error, by statement.",
+      labelNames: ["statement"],
+      buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2, 10, 60],
+      registers: [registry],
+    }),
     storedPending: gauge("alerts_pending", "Rows of the table alerts in their grace."),
     storedUndelivered: gauge("alerts_undelivered", "Rows of the table alerts that wait for their delivery."),
     storedGivenUp: gauge("alerts_given_up", "Rows of the table alerts whose delivery was given up."),

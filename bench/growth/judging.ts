@@ -9,6 +9,7 @@ import { type Database, openPool } from "../../src/db/pool.ts";
 import type { MatchBasis } from "../../src/inventory/recognise.ts";
 import { precertificateUpdateType } from "../../src/issuance/identity.ts";
 import { createMetrics } from "../../src/metrics.ts";
+import { byHand } from "../../test/support/by-hand.ts";
 import { within } from "../support/within.ts";
 import type { OwnCertificate } from "./inventory-table.ts";
 
@@ -40,7 +41,7 @@ export async function judge(
     }
     const judging = await judgeAll(pool, certificates.length);
     const rows = await pool.query<{ basis: string; n: number }>(
-      { text: `SELECT match_basis AS basis, count(*)::int AS n FROM public.alerts GROUP BY 1` },
+      { name: byHand, text: `SELECT match_basis AS basis, count(*)::int AS n FROM public.alerts GROUP BY 1` },
       deadlineMs,
     );
     if (rows.length !== 1 || rows[0]!.basis !== expected || rows[0]!.n !== certificates.length) {
@@ -58,7 +59,7 @@ async function judgeAll(pool: Database, count: number): Promise<Judging> {
     async query(sql, ms) {
       const startMs = performance.now();
       const rows = await pool.query(sql, ms);
-      if (sql.text.includes("public.certs")) lookUpMs += performance.now() - startMs;
+      if (sql.name.startsWith("find by ")) lookUpMs += performance.now() - startMs;
       return rows as never;
     },
     execute: (sql, ms) => pool.execute(sql, ms),

@@ -31,10 +31,10 @@ export async function migrateInventory(db: Queryable, say: (line: string) => voi
   if ("problem" in plan) throw new RefusedError(plan.problem);
   for (const { description, text } of plan.steps) {
     say(`public.certs: ${description}`);
-    await db.execute({ name: description, text }, buildDeadlineMs);
+    await db.execute({ name: "migrate the inventory", text }, buildDeadlineMs);
   }
   // An expression index has no statistics before, and without them it is not used.
-  await db.execute({ text: "ANALYZE public.certs" }, buildDeadlineMs);
+  await db.execute({ name: "migrate the inventory", text: "ANALYZE public.certs" }, buildDeadlineMs);
   say(
     plan.steps.length === 0
       ? "public.certs has the column tbs_sha256 and both indexes already."

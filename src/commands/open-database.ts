@@ -59,7 +59,7 @@ export function embeddedExists(dataDir: string): boolean {
 async function connectToService(dataDir: string): Promise<OpenDatabase | null> {
   const db = openPool(parseDsn(embeddedDsn(dataDir)), { maxConnections: 1 });
   try {
-    await db.query({ text: "SELECT" }, connectDeadlineMs);
+    await db.query({ name: "reach the embedded database", text: "SELECT" }, connectDeadlineMs);
   } catch (error) {
     await db.end();
     const { code } = error as { code?: unknown };

@@ -6,5 +6,5 @@ const schemaFile = new URL("../../schema.sql", import.meta.url);
 
 /** Applies schema.sql, which can be done again and again. Needs a role that may create tables. */
 export async function applySchema(db: Database, deadlineMs: number): Promise<void> {
-  await db.query({ text: readFileSync(schemaFile, "utf8") }, deadlineMs);
+  await db.query({ name: "apply the schema", text: readFileSync(schemaFile, "utf8") }, deadlineMs);
 }

@@ -44,6 +44,7 @@ export async function checkSchema(db: Database, deadlineMs: number): Promise<voi
   for (const { table, privileges, columns } of needed) {
     const [found] = await db.query<{ exists: boolean; columns: string[]; privileges: string[] }>(
       {
+        name: "check the schema",
         text: `
           SELECT to_regclass($1) IS NOT NULL AS exists,
             ARRAY(SELECT attname::text FROM pg_attribute
@@ -80,6 +81,7 @@ function columnsHint(table: string): string {
 async function sequenceProblems(db: Database, deadlineMs: number): Promise<string[]> {
   const [found] = await db.query<{ sequence: string | null; usable: boolean | null }>(
     {
+      name: "check the schema",
       text: `SELECT s.name AS sequence, has_sequence_privilege(s.name, 'USAGE') AS usable
              FROM (SELECT CASE WHEN has_table_privilege(to_regclass('public.alerts'), 'SELECT')
                                THEN pg_get_serial_sequence('public.alerts', 'id') END AS name
@@ -95,7 +97,7 @@ async function sequenceProblems(db: Database, deadlineMs: number): Promise<strin
 
 async function currentRole(db: Database, deadlineMs: number): Promise<string> {
   const [row] = await db.query<{ role: string }>(
-    { text: `SELECT quote_ident(current_user) AS role` },
+    { name: "check the schema", text: `SELECT quote_ident(current_user) AS role` },
     deadlineMs,
   );
   return row!.role;

@@ -3,7 +3,15 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { type Dsn, DsnError, type HostPort } from "./dsn.ts";
-import { ConnectionError, DeadlineError, errorMessage, NoHostError, sqlState } from "./errors.ts";
+import {
+  ConnectionError,
+  DeadlineError,
+  errorMessage,
+  failedAt,
+  failedStatement,
+  NoHostError,
+  sqlState,
+} from "./errors.ts";
 import { type Limits, openSession, type Session, type Tls } from "./session.ts";
 
 /** Finds a host, in the DSN's order but beginning with the one that was good last, and opens a session. */
@@ -45,7 +53,9 @@ export function createConnector(dsn: Dsn): Connector {
       }
       if (errors.length === 1) throw errors[0];
       const each = errors.map((error, index) => `${hostLabel(tried[index]!)}: ${errorMessage(error)}`);
-      throw new NoHostError(`none of ${errors.length} hosts can be used: ${each.join("; ")}`, errors);
+      const error = new NoHostError(`none of ${errors.length} hosts can be used: ${each.join("; ")}`, errors);
+      const failed = errors.map(failedStatement).find((statement) => statement !== undefined);
+      throw failed === undefined ? error : failedAt(failed, error);
     },
   };
 }

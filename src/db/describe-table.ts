@@ -24,6 +24,7 @@ export async function describeTable(
 ): Promise<TableDescription | null> {
   const [row] = await db.query<{ kind: string; columns: string[] }>(
     {
+      name: "describe a table",
       text: `SELECT relkind::text AS kind,
                     ARRAY(SELECT attname::text FROM pg_attribute
                           WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped) AS columns

@@ -1,5 +1,5 @@
 import { type Logger, RateLimitedLog } from "../log.ts";
-import { errorKind, errorMessage } from "./errors.ts";
+import { errorKind, errorMessage, failedStatement } from "./errors.ts";
 
 /**
  * Makes the error handler of one concern (recording, judging, ...). It logs what the concern fails with, at most once a
@@ -11,7 +11,7 @@ export function createErrorLog(log: Logger, concern: string, stop: AbortSignal):
   const quietLog = new RateLimitedLog();
   return (error) => {
     const kind = errorKind(error);
-    const fields = { concern, kind, error: errorMessage(error) };
+    const fields = { concern, kind, statement: failedStatement(error), error: errorMessage(error) };
     if (stop.aborted) {
       log.warn(fields, "failed while stopping");
       return;

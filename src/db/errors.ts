@@ -1,4 +1,5 @@
 import { DatabaseError } from "pg";
+import type { StatementName } from "./statement-names.ts";
 
 /**
  * What the caller should do about a database error.
@@ -94,6 +95,22 @@ export function errorKind(error: unknown): ErrorKind {
   const code = (error as { code?: unknown } | null | undefined)?.code;
   if (typeof code === "string") return RETRYABLE_CODES.has(code) ? "retryable" : "fatal";
   return error instanceof ConnectionError ? "retryable" : "fatal";
+}
+
+const failedStatements = new WeakMap<object, StatementName>();
+
+/** Notes which statement failed with `error`. An error that has a statement already keeps it. Returns the error. */
+export function failedAt(statement: StatementName, error: unknown): unknown {
+  if (typeof error === "object" && error !== null && !failedStatements.has(error)) {
+    failedStatements.set(error, statement);
+  }
+  return error;
+}
+
+/** The statement that failed with this error, or with what caused it; undefined where it is not of the database. */
+export function failedStatement(error: unknown): StatementName | undefined {
+  if (typeof error !== "object" || error === null) return undefined;
+  return failedStatements.get(error) ?? failedStatement((error as { cause?: unknown }).cause);
 }
 
 const MAX_MESSAGE_CHARACTERS = 500;

@@ -1,6 +1,7 @@
 import type { Metrics } from "../metrics.ts";
-import { errorKind, errorMessage } from "./errors.ts";
-import type { Database } from "./pool.ts";
+import { errorKind, errorMessage, failedStatement } from "./errors.ts";
+import type { Database, Queryable } from "./pool.ts";
+import { type ServiceStatement, type StatementName, serviceStatements } from "./statement-names.ts";
 
 /** How the database is doing, as far as the last operation tells. */
 export interface DatabaseHealth {
@@ -8,27 +9,56 @@ export interface DatabaseHealth {
   lastProblem: string | null;
 }
 
-/** Passes everything on to `db`, counts what fails, and remembers whether the last operation did. */
+/**
+ * Passes everything on to `db`, measures every statement, counts what fails, and remembers whether the last operation did.
+ * A transaction is one operation: it counts once when it fails, under the statement in it that failed.
+ */
 export function observeDatabase(db: Database, metrics: Metrics): { db: Database; health: DatabaseHealth } {
+  const { databaseErrors, databaseStatementErrors, databaseStatementDuration } = metrics;
+  for (const statement of serviceStatements) {
+    databaseStatementErrors.inc({ statement }, 0);
+    databaseStatementDuration.zero({ statement });
+  }
   const health: DatabaseHealth = { lastProblem: null };
-  const observed = async <T>(operation: Promise<T>): Promise<T> => {
+
+  const measured = async <T>(statement: StatementName, run: () => Promise<T>): Promise<T> => {
+    const startMs = performance.now();
     try {
-      const result = await operation;
+      return await run();
+    } finally {
+      const seconds = (performance.now() - startMs) / 1000;
+      if (isOfService(statement)) databaseStatementDuration.observe({ statement }, seconds);
+    }
+  };
+  const observed = async <T>(statement: StatementName, run: () => Promise<T>): Promise<T> => {
+    try {
+      const result = await measured(statement, run);
       health.lastProblem = null;
       return result;
     } catch (error) {
       health.lastProblem = errorMessage(error);
-      metrics.databaseErrors.inc({ kind: errorKind(error) });
+      databaseErrors.inc({ kind: errorKind(error) });
+      const failed = failedStatement(error) ?? statement;
+      if (isOfService(failed)) databaseStatementErrors.inc({ statement: failed });
       throw error;
     }
   };
+  const measuredInTransaction = (tx: Queryable): Queryable => ({
+    query: (sql, deadlineMs) => measured(sql.name, () => tx.query(sql, deadlineMs)),
+    execute: (sql, deadlineMs) => measured(sql.name, () => tx.execute(sql, deadlineMs)),
+  });
   return {
     health,
     db: {
-      query: (sql, deadlineMs) => observed(db.query(sql, deadlineMs)),
-      execute: (sql, deadlineMs) => observed(db.execute(sql, deadlineMs)),
-      transaction: (deadlineMs, work) => observed(db.transaction(deadlineMs, work)),
+      query: (sql, deadlineMs) => observed(sql.name, () => db.query(sql, deadlineMs)),
+      execute: (sql, deadlineMs) => observed(sql.name, () => db.execute(sql, deadlineMs)),
+      transaction: (deadlineMs, work) =>
+        observed("transaction", () => db.transaction(deadlineMs, (tx) => work(measuredInTransaction(tx)))),
       end: () => db.end(),
     },
   };
 }
+
+/** The label set is closed: only these have series. */
+const isOfService = (name: StatementName): name is ServiceStatement =>
+  (serviceStatements as readonly StatementName[]).includes(name);

@@ -2,15 +2,16 @@ import type { QueryResult } from "pg";
 import { settledWithin } from "../loop.ts";
 import { type Connector, createConnector } from "./connect.ts";
 import type { Dsn } from "./dsn.ts";
-import { ConnectionError, DeadlineError, sqlState } from "./errors.ts";
+import { ConnectionError, DeadlineError, failedAt, sqlState } from "./errors.ts";
 import { explainError, type Session } from "./session.ts";
+import type { StatementName } from "./statement-names.ts";
 
 /**
- * One statement. `name` is what messages call it. Nothing is prepared under a name on the server, so that
- * poolers in transaction mode and the embedded database (one session for all) work.
+ * One statement. `name` is what people read in messages, logs and metrics. The server never hears it: nothing is prepared
+ * there under a name, so that poolers in transaction mode and the embedded database (one session for all) work.
  */
-interface Sql {
-  name?: string;
+export interface Sql {
+  name: StatementName;
   text: string;
   values?: readonly unknown[];
 }
@@ -20,7 +21,8 @@ interface Sql {
  * the time covers waiting for a free connection, connecting, and running. After the deadline the connection is
  * destroyed, the server is asked to end the statement, and it is unknown whether that took effect.
  *
- * Errors: `DeadlineError`, `ConnectionError`, socket errors, or the server's own; see `errorKind`.
+ * Errors: `DeadlineError`, `ConnectionError`, socket errors, or the server's own; see `errorKind`. `failedStatement` tells
+ * which statement failed.
  * A statement without values may hold several commands, which run as one transaction.
  */
 export interface Queryable {
@@ -88,26 +90,35 @@ class Pool implements SessionPool {
   }
 
   async query<Row>(sql: Sql, deadlineMs: number): Promise<Row[]> {
-    return this.#lend(deadlineMs, async (session, until) => (await run(session, sql, until)).rows as Row[]);
+    return this.#lend(
+      sql.name,
+      deadlineMs,
+      async (session, until) => (await run(session, sql, until)).rows as Row[],
+    );
   }
 
   async execute(sql: Sql, deadlineMs: number): Promise<number> {
-    return this.#lend(deadlineMs, async (session, until) => (await run(session, sql, until)).rowCount ?? 0);
+    return this.#lend(
+      sql.name,
+      deadlineMs,
+      async (session, until) => (await run(session, sql, until)).rowCount ?? 0,
+    );
   }
 
   async transaction<T>(deadlineMs: number, work: (tx: Queryable) => Promise<T>): Promise<T> {
-    return this.#lend(deadlineMs, async (session, until) => {
+    const name = "transaction";
+    return this.#lend(name, deadlineMs, async (session, until) => {
       const limit = (ms: number) => Math.min(until, performance.now() + ms);
-      await run(session, { text: "BEGIN" }, until);
+      await run(session, { name, text: "BEGIN" }, until);
       try {
         const result = await work({
           query: async <Row>(sql: Sql, ms: number) => (await run(session, sql, limit(ms))).rows as Row[],
           execute: async (sql, ms) => (await run(session, sql, limit(ms))).rowCount ?? 0,
         });
-        await run(session, { text: "COMMIT" }, until);
+        await run(session, { name, text: "COMMIT" }, until);
         return result;
       } catch (error) {
-        await run(session, { text: "ROLLBACK" }, until).catch(() => session.destroy());
+        await run(session, { name, text: "ROLLBACK" }, until).catch(() => session.destroy());
         throw error;
       }
     });
@@ -135,9 +146,16 @@ class Pool implements SessionPool {
     await settledWithin(asked, CLOSE_PATIENCE_MS);
   }
 
-  async #lend<T>(deadlineMs: number, work: (session: Session, until: number) => Promise<T>): Promise<T> {
+  /** @param statement what the session is wanted for. */
+  async #lend<T>(
+    statement: StatementName,
+    deadlineMs: number,
+    work: (session: Session, until: number) => Promise<T>,
+  ): Promise<T> {
     const until = performance.now() + deadlineMs;
-    const session = (await this.#acquire(until)) ?? (await this.#connect(until));
+    const session = await this.#session(statement, until).catch((error) => {
+      throw failedAt(statement, error);
+    });
     this.#lent.add(session);
     try {
       return await work(session, until);
@@ -147,8 +165,12 @@ class Pool implements SessionPool {
     }
   }
 
+  async #session(statement: StatementName, until: number): Promise<Session> {
+    return (await this.#acquire(statement, until)) ?? (await this.#connect(until));
+  }
+
   /** An idle session, or undefined: a free place, which the caller fills by `#connect`. */
-  async #acquire(until: number): Promise<Session | undefined> {
+  async #acquire(statement: StatementName, until: number): Promise<Session | undefined> {
     if (this.#ended !== undefined) throw closedError();
     const idle = this.#idle.pop();
     if (idle !== undefined) return idle;
@@ -168,7 +190,8 @@ class Pool implements SessionPool {
       const waiter = { grant, refuse };
       const timer = setTimeout(() => {
         this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
-        refuse(new DeadlineError(`all ${this.#maxConnections} database connections stayed busy`));
+        const all = `all ${this.#maxConnections} database connections stayed busy`;
+        refuse(new DeadlineError(`${all}: none became free for "${statement}" in time`));
       }, until - performance.now());
       this.#waiters.push(waiter);
     });
@@ -225,7 +248,7 @@ async function run(session: Session, { name, text, values }: Sql, until: number)
   let timer: NodeJS.Timeout | undefined;
   const deadline = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      reject(new DeadlineError(`the database did not answer ${name ?? "a statement"} in time`));
+      reject(new DeadlineError(`the database did not answer "${name}" in time`));
       void session.abandon();
     }, limitMs);
   });
@@ -233,9 +256,9 @@ async function run(session: Session, { name, text, values }: Sql, until: number)
   try {
     return await Promise.race([answer, deadline]);
   } catch (error) {
-    if (!session.alive) throw explainError(error);
+    if (!session.alive) throw failedAt(name, explainError(error));
     if (!leavesSessionGood(error)) session.destroy();
-    throw error;
+    throw failedAt(name, error);
   } finally {
     clearTimeout(timer);
     answer.catch(() => {}); // after the deadline nobody listens any more

@@ -3,7 +3,7 @@ import type { ConnectionOptions } from "node:tls";
 import pg from "pg";
 import { requestCancel } from "./cancel.ts";
 import type { Dsn, HostPort } from "./dsn.ts";
-import { ConnectionError, DeadlineError, errorMessage, sqlState } from "./errors.ts";
+import { ConnectionError, DeadlineError, errorMessage, failedAt, sqlState } from "./errors.ts";
 
 /** A connected, checked session. */
 export interface Session {
@@ -97,6 +97,13 @@ export async function openSession(
 async function establish(client: pg.Client, dsn: Dsn): Promise<void> {
   await client.connect();
   if (dsn.targetSessionAttrs === "any") return;
+  await checkSession(client, dsn).catch((error) => {
+    throw failedAt("check the session", error);
+  });
+}
+
+/** @throws ConnectionError where the server is not what `target_session_attrs` asks for. */
+async function checkSession(client: pg.Client, dsn: Dsn): Promise<void> {
   const { rows } = await client.query<{ standby: boolean; read_only: boolean }>(
     "SELECT pg_catalog.pg_is_in_recovery() AS standby," +
       " pg_catalog.current_setting('transaction_read_only')::boolean AS read_only",

@@ -8,6 +8,7 @@ const deadlineMs = 10_000;
 export async function watchNames(db: Queryable, names: string[]): Promise<void> {
   await db.execute(
     {
+      name: "add to the watch list",
       text: `INSERT INTO public.intent_current (fqdn)
              SELECT name FROM unnest($1::text[]) AS name
              WHERE NOT EXISTS (SELECT FROM public.intent_current WHERE fqdn = name)`,
@@ -22,6 +23,7 @@ export async function addToInventory(db: Queryable, issuances: Issuance[], sourc
   for (const { certificateDer, fields } of issuances) {
     await db.execute(
       {
+        name: "add to the inventory",
         text: `INSERT INTO public.certs (fingerprint_sha1, serial, sans, not_before, not_after, source, added_at)
                VALUES ($1, $2, $3, $4, $5, $6, EXTRACT(EPOCH FROM now())::bigint) ON CONFLICT DO NOTHING`,
         values: [

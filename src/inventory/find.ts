@@ -39,6 +39,7 @@ export const serialNormalForm = `ltrim(upper(regexp_replace(serial, '[^0-9A-Fa-f
 export async function inventoryHasTbsColumn(db: Queryable, deadlineMs: number): Promise<boolean> {
   const rows = await db.query(
     {
+      name: "look for the TBS column",
       text: `SELECT FROM pg_attribute
              WHERE attrelid = to_regclass('public.certs') AND attname = 'tbs_sha256' AND NOT attisdropped`,
     },
@@ -56,6 +57,7 @@ export async function findByFingerprint(
   if (fingerprints.length === 0) return new Set();
   const rows = await db.query<{ fingerprint: string }>(
     {
+      name: "find by fingerprint",
       text: `SELECT certs.fingerprint_sha1 AS fingerprint FROM public.certs
              WHERE certs.fingerprint_sha1 = ANY ($1::text[])`,
       values: [fingerprints],
@@ -77,6 +79,7 @@ export async function findByTbs(
   if (hashes.length === 0) return new Map();
   const rows = await db.query<{ tbsSha256: string; fingerprint: string }>(
     {
+      name: "find by TBS hash",
       text: `SELECT certs.tbs_sha256 AS "tbsSha256", certs.fingerprint_sha1 AS fingerprint
              FROM public.certs WHERE certs.tbs_sha256 = ANY ($1::text[])`,
       values: [hashes],
@@ -95,7 +98,11 @@ export async function findBySerial(
   const found = new Map<string, SerialRow[]>();
   if (questions.length === 0) return found;
   const rows = await db.query<SerialRow & { question: string }>(
-    { text: bySerial(options.hasTbsColumn), values: [JSON.stringify(questions.map(toWanted))] },
+    {
+      name: "find by serial number",
+      text: bySerial(options.hasTbsColumn),
+      values: [JSON.stringify(questions.map(toWanted))],
+    },
     options.deadlineMs,
   );
   for (const { question, ...row } of rows) found.set(question, [...(found.get(question) ?? []), row]);

@@ -44,7 +44,7 @@ export async function readInventoryState(db: Queryable, deadlineMs: number): Pro
   if (table === null) return null;
   const indexes = await db.query<FoundIndex & { key: string }>(
     {
-      name: "the indexes of the inventory",
+      name: "list the inventory's indexes",
       text: `SELECT relname::text AS name, indisvalid AS "isValid", pg_get_indexdef(indexrelid, 1, true) AS key
              FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
              WHERE indrelid = to_regclass('public.certs') AND indpred IS NULL

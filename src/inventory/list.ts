@@ -33,7 +33,7 @@ export async function listInventory(
   const { names, expired, after, limit, deadlineMs } = options;
   return await db.query<InventoryRow>(
     {
-      name: "the list of the inventory",
+      name: "list the inventory",
       text: `
         SELECT fingerprint_sha1, serial, sans, not_before, not_after, source, added_at FROM public.certs
         WHERE ($1::text[] IS NULL OR EXISTS (

@@ -70,6 +70,7 @@ async function indexSteps(
 async function relationNames(db: Queryable, names: string[], deadlineMs: number): Promise<Set<string>> {
   const rows = await db.query<{ name: string }>(
     {
+      name: "migrate the inventory",
       text: `SELECT relname::text AS name FROM pg_class
              WHERE relnamespace = 'public'::regnamespace AND relname = ANY ($1::text[])`,
       values: [names],
@@ -82,7 +83,10 @@ async function relationNames(db: Queryable, names: string[], deadlineMs: number)
 /** The process that builds an index on the table now: what is invalid then is not left over. */
 async function indexBuilder(db: Queryable, deadlineMs: number): Promise<number | null> {
   const [row] = await db.query<{ pid: number }>(
-    { text: `SELECT pid FROM pg_stat_progress_create_index WHERE relid = to_regclass('public.certs')` },
+    {
+      name: "migrate the inventory",
+      text: `SELECT pid FROM pg_stat_progress_create_index WHERE relid = to_regclass('public.certs')`,
+    },
     deadlineMs,
   );
   return row?.pid ?? null;

@@ -8,7 +8,7 @@ export async function removeInventory(
 ): Promise<Set<string>> {
   const rows = await db.query<{ fingerprint: string }>(
     {
-      name: "the removal from the inventory",
+      name: "remove from the inventory",
       text: `DELETE FROM public.certs WHERE fingerprint_sha1 = ANY ($1::text[])
              RETURNING fingerprint_sha1 AS fingerprint`,
       values: [fingerprints],

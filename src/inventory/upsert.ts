@@ -34,7 +34,7 @@ export async function upsertInventory(
     : ["", "", "", ""];
   const changed = await db.query<{ fingerprint: string; isNew: boolean }>(
     {
-      name: "the addition to the inventory",
+      name: "add to the inventory",
       // xmax is 0 in a row that this statement inserted, and its own transaction in one that it updated.
       text: `
         INSERT INTO public.certs AS certs

@@ -4,7 +4,7 @@ import type { Queryable } from "../db/pool.ts";
 export async function addWatchEntries(db: Queryable, entries: string[], deadlineMs: number): Promise<void> {
   await db.execute(
     {
-      name: "the addition to the watch list",
+      name: "add to the watch list",
       text: `INSERT INTO public.intent_current (fqdn)
              SELECT DISTINCT entry FROM unnest($1::text[]) AS entry
              WHERE NOT EXISTS (SELECT FROM public.intent_current WHERE fqdn = entry)`,
@@ -18,7 +18,7 @@ export async function addWatchEntries(db: Queryable, entries: string[], deadline
 export async function removeWatchRows(db: Queryable, fqdns: string[], deadlineMs: number): Promise<number> {
   return await db.execute(
     {
-      name: "the removal from the watch list",
+      name: "remove from the watch list",
       text: `DELETE FROM public.intent_current WHERE fqdn = ANY ($1::text[])`,
       values: [fqdns],
     },

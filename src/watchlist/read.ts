@@ -33,7 +33,7 @@ export class WatchListRows implements Iterable<string> {
  * whatever else this process does meanwhile: a million rows are a second of work.
  */
 export async function readWatchListRows(db: Database, deadlineMs: number): Promise<WatchListRows> {
-  const name = "the watch list";
+  const name = "read the watch list";
   return await db.transaction(deadlineMs, async (tx) => {
     await tx.execute(
       {

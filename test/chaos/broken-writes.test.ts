@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parseDsn } from "../../src/db/dsn.ts";
 import { openPool } from "../../src/db/pool.ts";
+import { byHand } from "../support/by-hand.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import { Bed } from "./support/bed.ts";
@@ -8,8 +9,8 @@ import {
   type Breakage,
   breakable,
   breakages,
-  type StatementName,
-  statementNames,
+  type OutboxStatement,
+  outboxStatements,
 } from "./support/breakable.ts";
 import { type Pipeline, startPipeline } from "./support/pipeline.ts";
 import { isShort, shortOrLong } from "./support/seed.ts";
@@ -29,6 +30,7 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
     // Something for the cleanup to delete.
     await bed.db.execute(
       {
+        name: byHand,
         text: `INSERT INTO public.alerts (fingerprint, sans, matched, seen_at, severity, delivered, recorded_at)
                VALUES ('', '["old.example"]', '[]', 0, 'info', true, now() - interval '1 day')`,
       },
@@ -40,7 +42,7 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
 
   async function closeBooks(bed: Bed, title: string) {
     const old = await bed.db.execute(
-      { text: "DELETE FROM chaos.history WHERE name = 'old.example' AND operation = 'DELETE'" },
+      { name: byHand, text: "DELETE FROM chaos.history WHERE name = 'old.example' AND operation = 'DELETE'" },
       5_000,
     );
     expect(old).toBe(1);
@@ -50,15 +52,16 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
   }
 
   /** A pipeline on the bed's database whose statements `choose` breaks. */
-  function startBroken(bed: Bed, choose: (statement: StatementName, count: number) => Breakage | null) {
+  function startBroken(bed: Bed, choose: (statement: OutboxStatement, count: number) => Breakage | null) {
     const db = openPool(parseDsn(bed.dsn));
     let pipeline: Pipeline | undefined;
     const broken = breakable(db, bed.random, choose, async (statement, rows) => {
-      if (statement !== "claim" && statement !== "judge") return;
+      if (statement !== "claim deliveries" && statement !== "judge certificates") return;
       // Nobody knows that these are claimed: only the end of the lease, which the test does not wait for, frees them.
       const ids = (rows as { id: number }[]).map(({ id }) => id);
       await db.execute(
         {
+          name: byHand,
           text: "UPDATE public.alerts SET lease_until = now() WHERE id = ANY ($1::bigint[]) AND lease_until > now()",
           values: [ids],
         },
@@ -76,10 +79,9 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
   }
 
   // Giving claims back happens only at a stop that interrupts attempts: see below.
-  const whileRunning = statementNames.filter((name) => name !== "release");
-  const occurrencesOf = (statement: StatementName): number[] => {
-    if (statement === "look for the column") return [1]; // once a minute
-    if (statement === "find in the inventory") return isShort ? [1, 2, 3] : [1, 2, 3, 4, 5, 6, 7, 8];
+  const whileRunning = outboxStatements.filter((name) => name !== "release deliveries");
+  const occurrencesOf = (statement: OutboxStatement): number[] => {
+    if (statement === "look for the TBS column") return [1]; // once a minute
     return isShort ? [1] : [1, 2, 3];
   };
   const cases = whileRunning.flatMap((statement) =>
@@ -114,7 +116,7 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
         await bed.waitFor(`'${statement}' to be broken`, async () => wasBroken);
         expect(await pipeline.stop()).toBe(0);
         // The judge takes a deadlock for a lost race, and looks again without a word.
-        const isSilent = statement === "judge" && pipeline.errors.length === 0;
+        const isSilent = statement === "judge certificates" && pipeline.errors.length === 0;
         if (!isSilent) expect(pipeline.errors).toHaveLength(1);
         await end();
         await bed.settle();
@@ -132,8 +134,8 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
       bed.answerWith("hang");
       let wasBroken = false;
       const first = startBroken(bed, (name) => {
-        wasBroken ||= name === "release";
-        return name === "release" ? breakage : null;
+        wasBroken ||= name === "release deliveries";
+        return name === "release deliveries" ? breakage : null;
       });
       for (const item of bed.take(3)) first.pipeline.take(item);
       await bed.receiver.waitForCount(3);
@@ -142,7 +144,7 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
       expect(wasBroken).toBe(true);
       bed.answerWith(200);
       // Lost: the events wait for their lease, as after a crash, which the test does not wait for.
-      await bed.db.execute({ text: "UPDATE public.alerts SET lease_until = now()" }, 5_000);
+      await bed.db.execute({ name: byHand, text: "UPDATE public.alerts SET lease_until = now()" }, 5_000);
       const second = startBroken(bed, () => null);
       await bed.settle();
       await second.pipeline.stop();
@@ -195,6 +197,7 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
       // A judgement takes long enough for the other replica to begin its own before it is committed.
       await bed.db.execute(
         {
+          name: byHand,
           text: `CREATE FUNCTION chaos.slowly() RETURNS trigger LANGUAGE plpgsql AS
                    $$ BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END $$;
                  CREATE TRIGGER chaos_slowly BEFORE UPDATE ON public.alerts FOR EACH ROW

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { wireMessage } from "../../src/demo/wire.ts";
+import { byHand } from "../support/by-hand.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import { Bed } from "./support/bed.ts";
@@ -92,7 +93,10 @@ describeIfAvailable("clocks that are wrong", NO_POSTGRES, () => {
     // Longer than it waits between two looks.
     await sleep(6_000);
     expect(bed.receiver.count).toBe(11);
-    await bed.db.execute({ text: "UPDATE public.alerts SET lease_until = now() WHERE NOT delivered" }, 5_000);
+    await bed.db.execute(
+      { name: byHand, text: "UPDATE public.alerts SET lease_until = now() WHERE NOT delivered" },
+      5_000,
+    );
     await bed.settle();
     expect(await bed.audit("clocks and leases")).toMatchObject({ unrecorded: [], delivered: 11 });
     expect(await ahead.stop()).toBe(0);

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { byHand } from "../support/by-hand.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import { Bed } from "./support/bed.ts";
@@ -41,7 +42,7 @@ describeIfAvailable("disk full", NO_POSTGRES ?? whyNoMount(), () => {
     const dsn = await cluster.createDatabase();
     bed = await Bed.open({ name: "disk full", dsn });
     await bed.prepare(0);
-    await bed.db.execute({ text: `CREATE TABLESPACE small LOCATION '${space}'` }, 10_000);
+    await bed.db.execute({ name: byHand, text: `CREATE TABLESPACE small LOCATION '${space}'` }, 10_000);
   });
   afterEach(() => bed?.close());
   afterAll(async () => {
@@ -53,6 +54,7 @@ describeIfAvailable("disk full", NO_POSTGRES ?? whyNoMount(), () => {
   test("the table's disk is full for a while: nothing is lost", async () => {
     await bed.db.execute(
       {
+        name: byHand,
         text: `ALTER TABLE public.alerts SET TABLESPACE small;
                ALTER INDEX public.alerts_certificate_key SET TABLESPACE small`,
       },

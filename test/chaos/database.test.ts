@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { byHand } from "../support/by-hand.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import type { Program } from "../support/program.ts";
 import { describeIfAvailable } from "../support/skip.ts";
@@ -88,6 +89,7 @@ describeIfAvailable("the database in trouble", NO_POSTGRES, () => {
     (
       await bed.db.query<{ pid: number }>(
         {
+          name: byHand,
           text: `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'certwatch'
                ORDER BY pid`,
         },
@@ -95,7 +97,7 @@ describeIfAvailable("the database in trouble", NO_POSTGRES, () => {
       )
     ).map(({ pid }) => pid);
   const signalSession = (what: "pg_cancel_backend" | "pg_terminate_backend", pid: number) =>
-    bed.db.execute({ text: `SELECT ${what}($1)`, values: [pid] }, 5_000);
+    bed.db.execute({ name: byHand, text: `SELECT ${what}($1)`, values: [pid] }, 5_000);
 
   test("out of connections", async () => {
     const taken: pg.Client[] = [];
@@ -127,8 +129,11 @@ describeIfAvailable("the database in trouble", NO_POSTGRES, () => {
 
   test("read-only for a while", async () => {
     const set = async (value: "on" | "off") => {
-      await bed.db.execute({ text: `ALTER SYSTEM SET default_transaction_read_only = ${value}` }, 5_000);
-      await bed.db.execute({ text: "SELECT pg_reload_conf()" }, 5_000);
+      await bed.db.execute(
+        { name: byHand, text: `ALTER SYSTEM SET default_transaction_read_only = ${value}` },
+        5_000,
+      );
+      await bed.db.execute({ name: byHand, text: "SELECT pg_reload_conf()" }, 5_000);
     };
     await through("read-only", () =>
       bed.duringOutage("read-only", async () => {
@@ -176,6 +181,7 @@ describeIfAvailable("the database in trouble", NO_POSTGRES, () => {
         await bed.waitFor("certwatch to wait for it", async () => {
           const waiting = await bed.db.query(
             {
+              name: byHand,
               text: "SELECT FROM pg_stat_activity WHERE application_name = 'certwatch' AND wait_event_type = 'Lock'",
             },
             5_000,
@@ -187,7 +193,10 @@ describeIfAvailable("the database in trouble", NO_POSTGRES, () => {
         await other.end();
         await bed.waitFor("the deadlock to be counted", async () => {
           const [row] = await bed.db.query<{ deadlocks: number }>(
-            { text: "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()" },
+            {
+              name: byHand,
+              text: "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
+            },
             5_000,
           );
           return row!.deadlocks > 0;
@@ -201,6 +210,7 @@ describeIfAvailable("the database in trouble", NO_POSTGRES, () => {
     const [stripped, refused] = await issueItems(bed.db, bed.random, 2, { kinds: ["X509LogEntry"] });
     await bed.db.execute(
       {
+        name: byHand,
         text: `ALTER TABLE public.alerts
                  ADD CONSTRAINT chaos_whole CHECK (NOT (sans ->> 0 = '${stripped!.name}' AND payload ? 'issuer_cn')),
                  ADD CONSTRAINT chaos_always CHECK (sans ->> 0 <> '${refused!.name}')`,
@@ -208,7 +218,7 @@ describeIfAvailable("the database in trouble", NO_POSTGRES, () => {
       5_000,
     );
     await bed.db.transaction(20_000, async (tx) => {
-      await tx.execute({ text: "LOCK TABLE public.alerts IN EXCLUSIVE MODE" }, 5_000);
+      await tx.execute({ name: byHand, text: "LOCK TABLE public.alerts IN EXCLUSIVE MODE" }, 5_000);
       await bed.send(20);
       await bed.publish([stripped!, refused!]);
       await bed.send(20);
@@ -221,6 +231,7 @@ describeIfAvailable("the database in trouble", NO_POSTGRES, () => {
     expect(first.unrecorded).toEqual([refused]);
     const rows = await bed.db.query<{ error: string; delivered: boolean }>(
       {
+        name: byHand,
         text: "SELECT last_error AS error, delivered FROM public.alerts WHERE sans ->> 0 = $1",
         values: [stripped!.name],
       },
@@ -229,7 +240,10 @@ describeIfAvailable("the database in trouble", NO_POSTGRES, () => {
     expect(rows).toEqual([{ error: expect.stringContaining("stored with its names only"), delivered: true }]);
 
     // It was never committed, so it never counts as seen.
-    await bed.db.execute({ text: "ALTER TABLE public.alerts DROP CONSTRAINT chaos_always" }, 5_000);
+    await bed.db.execute(
+      { name: byHand, text: "ALTER TABLE public.alerts DROP CONSTRAINT chaos_always" },
+      5_000,
+    );
     await bed.publish([refused!], 1);
     await bed.waitUntilRecorded([refused!]);
     await bed.settle();
@@ -275,7 +289,7 @@ describeIfAvailable("the database in trouble", NO_POSTGRES, () => {
         certificates_not_written: droppedKeys.size,
       });
       const recorded = await bed.db.query<{ key: string }>(
-        { text: "SELECT DISTINCT certificate_key AS key FROM chaos.history" },
+        { name: byHand, text: "SELECT DISTINCT certificate_key AS key FROM chaos.history" },
         20_000,
       );
       const kept = new Set([...droppedKeys, ...recorded.map(({ key }) => key)]);

@@ -4,6 +4,7 @@ import { parseDsn } from "../../src/db/dsn.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
 import { type CertstreamSimulator, startCertstreamSimulator } from "../../src/demo/certstream.ts";
 import { watchNames } from "../../src/demo/upstream.ts";
+import { byHand } from "../support/by-hand.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { endPrograms, spawnProgram } from "../support/program.ts";
 import { describeIfAvailable } from "../support/skip.ts";
@@ -67,6 +68,7 @@ describeIfAvailable("a receiver that misbehaves, while 10,000 alerts wait for it
     const names = Array.from({ length: waiting }, (_, i) => `i${i}.watched.example`);
     await db.execute(
       {
+        name: byHand,
         text: `INSERT INTO public.certs (fingerprint_sha1, sans, not_before, not_after, added_at)
                SELECT f, '[]', 0, 0, 0 FROM unnest($1::text[]) AS f`,
         values: [names.map(fingerprintOf)],
@@ -152,7 +154,10 @@ describeIfAvailable("a receiver that misbehaves, while 10,000 alerts wait for it
     receiver.info = accepting;
     const forwarding = setInterval(() => {
       db.execute(
-        { text: "UPDATE public.alerts SET next_attempt_at = now() WHERE next_attempt_at > now()" },
+        {
+          name: byHand,
+          text: "UPDATE public.alerts SET next_attempt_at = now() WHERE next_attempt_at > now()",
+        },
         30_000,
       ).catch(() => {});
     }, 1_000);
@@ -169,6 +174,7 @@ describeIfAvailable("a receiver that misbehaves, while 10,000 alerts wait for it
 
     const [rows] = await db.query<{ delivered: number; given_up: number }>(
       {
+        name: byHand,
         text: `SELECT count(*) FILTER (WHERE delivered)::int AS delivered, count(given_up_at)::int AS given_up
                FROM public.alerts`,
       },

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { byHand } from "../support/by-hand.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import { Bed } from "./support/bed.ts";
@@ -43,7 +44,7 @@ describeIfAvailable("soak", NO_POSTGRES, () => {
   const named = (name: string) => ({ POSTGRES_DSN: `${bed.dsn}&application_name=${name}` });
   const sessionsOf = async (name: string) => {
     const text = "SELECT count(*) AS count FROM pg_stat_activity WHERE application_name = $1";
-    return (await bed.db.query<{ count: number }>({ text, values: [name] }, 5_000))[0]!.count;
+    return (await bed.db.query<{ count: number }>({ name: byHand, text, values: [name] }, 5_000))[0]!.count;
   };
   const openFiles = (pid: number) => readdirSync(`/proc/${pid}/fd`).length;
   const residentBytes = (pid: number) =>
@@ -133,7 +134,7 @@ describeIfAvailable("soak", NO_POSTGRES, () => {
       expect(last).toBeLessThan(first * maxGrowth.factor + maxGrowth.bytes);
 
       await bed.waitFor("the table to be emptied by the cleanup", () =>
-        bed.db.query({ text: "SELECT id FROM public.alerts" }, 5_000),
+        bed.db.query({ name: byHand, text: "SELECT id FROM public.alerts" }, 5_000),
       );
       for (const name of ["steady", "mortal"])
         expect(await sessionsOf(name), name).toBeLessThanOrEqual(maxSessions);

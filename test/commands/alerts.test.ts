@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { claimDeliveries } from "../../src/alerts/sql/claim-deliveries.ts";
 import { parseDsn } from "../../src/db/dsn.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
+import { byHand } from "../support/by-hand.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
 import { runProgram } from "./program.ts";
@@ -40,11 +41,12 @@ describeOnEveryDatabase("alerts and redeliver", (open) => {
     await source?.close();
   });
   beforeEach(async () => {
-    await db.execute({ text: "DELETE FROM public.alerts" }, deadlineMs);
+    await db.execute({ name: byHand, text: "DELETE FROM public.alerts" }, deadlineMs);
     ids.clear();
     for (const state of Object.keys(states) as State[]) {
       const [row] = await db.query<{ id: number }>(
         {
+          name: byHand,
           text: `INSERT INTO public.alerts (fingerprint, sans, matched, issuer, seen_at)
                  VALUES ('ff', '["a.example"]', '["a.example"]', 'CA', EXTRACT(EPOCH FROM now())) RETURNING id`,
         },
@@ -55,7 +57,7 @@ describeOnEveryDatabase("alerts and redeliver", (open) => {
         ? ", match_basis = 'none', reason = 'because', payload = '{}'"
         : "";
       await db.execute(
-        { text: `UPDATE public.alerts SET ${states[state]}${reason} WHERE id = ${row!.id}` },
+        { name: byHand, text: `UPDATE public.alerts SET ${states[state]}${reason} WHERE id = ${row!.id}` },
         deadlineMs,
       );
     }
@@ -105,6 +107,7 @@ describeOnEveryDatabase("alerts and redeliver", (open) => {
   test("alerts prints a table on which certificates have no power", async () => {
     await db.execute(
       {
+        name: byHand,
         text: `UPDATE public.alerts SET issuer = E'\\x1b]0;x\\x07\\u009b2J', payload = '{"matched_sans": ["a.example\\u001b[8m"]}'
                WHERE given_up_at > now() - interval '2 h'`,
       },
@@ -134,6 +137,7 @@ describeOnEveryDatabase("alerts and redeliver", (open) => {
     ]);
     const [left] = await db.query(
       {
+        name: byHand,
         text: "SELECT count(*)::int AS n FROM public.alerts WHERE given_up_at IS NOT NULL OR expired_claims > 0",
       },
       deadlineMs,

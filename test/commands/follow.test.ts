@@ -7,6 +7,7 @@ import { inventoryFollow } from "../../src/commands/inventory/follow.ts";
 import { parseDsn } from "../../src/db/dsn.ts";
 import { openPool } from "../../src/db/pool.ts";
 import { createAuthority } from "../../src/demo/certificates.ts";
+import { byHand } from "../support/by-hand.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import { type Program, pem, runProgram, startProgram } from "./program.ts";
@@ -141,7 +142,7 @@ describeIfAvailable("inventory add --watch", NO_POSTGRES, () => {
     });
     const db = openPool(parseDsn(dsn));
     const isStored = async (name: string) => {
-      const sql = { text: "SELECT FROM public.certs WHERE sans ->> 0 = $1", values: [name] };
+      const sql = { name: byHand, text: "SELECT FROM public.certs WHERE sans ->> 0 = $1", values: [name] };
       expect(await db.query(sql, 10_000)).toHaveLength(1);
     };
     try {

@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { parseDsn } from "../../src/db/dsn.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
 import { createAuthority } from "../../src/demo/certificates.ts";
+import { byHand } from "../support/by-hand.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
 import { pem, runProgram } from "./program.ts";
@@ -117,10 +118,13 @@ describeOnEveryDatabase("inventory", (open) => {
     await source?.close();
   });
   beforeEach(async () => {
-    await db.execute({ text: "DELETE FROM public.certs" }, deadlineMs);
+    await db.execute({ name: byHand, text: "DELETE FROM public.certs" }, deadlineMs);
   });
   const rows = () =>
-    db.query<Record<string, unknown>>({ text: "SELECT * FROM public.certs ORDER BY not_after" }, deadlineMs);
+    db.query<Record<string, unknown>>(
+      { name: byHand, text: "SELECT * FROM public.certs ORDER BY not_after" },
+      deadlineMs,
+    );
 
   test("add stores what the schema asks for; again, it changes nothing", async () => {
     const { certificateDer, fields, preCert } = issue("a.example", "nul\0.example");
@@ -152,6 +156,7 @@ describeOnEveryDatabase("inventory", (open) => {
     const { certificateDer, preCert } = issue("a.example");
     await db.execute(
       {
+        name: byHand,
         text: `INSERT INTO public.certs (fingerprint_sha1, sans, not_before, not_after, source, added_at)
                VALUES ($1, '["upstream.example"]', 1, 2, 'upstream', 3)`,
         values: [sha1(certificateDer)],
@@ -221,6 +226,7 @@ describeOnEveryDatabase("inventory", (open) => {
   test("list shows no escape sequence, whatever upstream wrote", async () => {
     await db.execute(
       {
+        name: byHand,
         text: `INSERT INTO public.certs (fingerprint_sha1, sans, not_before, not_after, source, added_at)
                VALUES ('\u001b[2J', '["\\u001b]0;x\\u0007", 7]', 1, 9000000000000000, E'a\\x1b[31m', 3)`,
       },
@@ -261,7 +267,10 @@ describeOnEveryDatabase("inventory add refuses", (open) => {
     await source?.close();
   });
   const add = async (sql: string) => {
-    await db.execute({ text: `DROP SCHEMA public CASCADE; CREATE SCHEMA public; ${sql}` }, deadlineMs);
+    await db.execute(
+      { name: byHand, text: `DROP SCHEMA public CASCADE; CREATE SCHEMA public; ${sql}` },
+      deadlineMs,
+    );
     const input = pem(issue("a.example").certificateDer);
     return await runProgram(["inventory", "add", "-"], { POSTGRES_DSN: dsn }, input);
   };

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { parseDsn } from "../../src/db/dsn.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
 import { inventoryGaps } from "../../src/inventory/gaps.ts";
+import { byHand } from "../support/by-hand.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
 import { runProgram } from "./program.ts";
@@ -16,10 +17,11 @@ describeOnEveryDatabase("migrate", (open) => {
   let dsn: string;
   let db: Database;
   const migrate = (...args: string[]) => runProgram(["migrate", ...args], { POSTGRES_DSN: dsn });
-  const run = (text: string) => db.execute({ text }, deadlineMs);
+  const run = (text: string) => db.execute({ name: byHand, text }, deadlineMs);
   const indexes = async () => {
     const rows = await db.query<{ name: string; valid: boolean }>(
       {
+        name: byHand,
         text: `SELECT relname::text AS name, indisvalid AS valid FROM pg_index JOIN pg_class ON oid = indexrelid
                WHERE indrelid = 'public.certs'::regclass AND NOT indisprimary ORDER BY 1`,
       },
@@ -74,7 +76,7 @@ describeOnEveryDatabase("migrate", (open) => {
       expect(await indexes()).toEqual(["certs_serial", "certs_tbs_sha256"]);
       expect(await inventoryGaps(db, deadlineMs)).toEqual([]);
       expect((await migrate("--inventory")).stdout).toContain("both indexes already");
-      expect(await db.query({ text: "SELECT * FROM public.certs" }, deadlineMs)).toMatchObject([
+      expect(await db.query({ name: byHand, text: "SELECT * FROM public.certs" }, deadlineMs)).toMatchObject([
         { serial: "00:0A", source: "upstream", tbs_sha256: null },
       ]);
     },

@@ -5,6 +5,7 @@ import { parseDsn } from "../../src/db/dsn.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
 import { buildWatchList } from "../../src/watchlist/matcher.ts";
 import { arbitraryEntries, arbitraryName } from "../support/arbitrary-names.ts";
+import { byHand } from "../support/by-hand.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
 import { runProgram } from "./program.ts";
@@ -71,15 +72,15 @@ describeOnEveryDatabase("watch", (open) => {
     await source?.close();
   });
   beforeEach(async () => {
-    await db.execute({ text: "DELETE FROM public.intent_current" }, deadlineMs);
+    await db.execute({ name: byHand, text: "DELETE FROM public.intent_current" }, deadlineMs);
   });
   const insert = (...fqdns: (string | null)[]) =>
     db.execute(
-      { text: "INSERT INTO public.intent_current SELECT unnest($1::text[])", values: [fqdns] },
+      { name: byHand, text: "INSERT INTO public.intent_current SELECT unnest($1::text[])", values: [fqdns] },
       deadlineMs,
     );
   const fqdns = async () => {
-    const sql = { text: "SELECT fqdn FROM public.intent_current ORDER BY 1" };
+    const sql = { name: byHand, text: "SELECT fqdn FROM public.intent_current ORDER BY 1" };
     return (await db.query<{ fqdn: string }>(sql, deadlineMs)).map(({ fqdn }) => fqdn);
   };
 
@@ -157,6 +158,7 @@ describeOnEveryDatabase("watch", (open) => {
   test("a view is read, but not written", async () => {
     await db.execute(
       {
+        name: byHand,
         text: `ALTER TABLE public.intent_current RENAME TO intents;
                CREATE VIEW public.intent_current AS SELECT * FROM public.intents`,
       },

@@ -6,8 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { DsnError, parseDsn } from "../../src/db/dsn.ts";
-import { DeadlineError, errorKind, NoHostError, sqlState } from "../../src/db/errors.ts";
+import { DeadlineError, errorKind, failedStatement, NoHostError, sqlState } from "../../src/db/errors.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
+import { byHand } from "../support/by-hand.ts";
 import { type Cluster, freePort, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 
@@ -28,7 +29,8 @@ const failure = (promise: Promise<unknown>) =>
     () => undefined,
     (error: unknown) => error,
   );
-const one = async (db: Database, text: string) => (await db.query<{ v: unknown }>({ text }, 10_000))[0]?.v;
+const one = async (db: Database, text: string) =>
+  (await db.query<{ v: unknown }>({ name: byHand, text }, 10_000))[0]?.v;
 
 describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
   let cluster: Cluster;
@@ -40,18 +42,24 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
   test("returns rows, with int8 as numbers, and counts of rows", async () => {
     const db = pool(cluster.dsn());
     const sql = {
+      name: byHand,
       text: "SELECT $1::int8 AS a, ARRAY[1, NULL]::int8[] AS b, '{\"x\":1}'::jsonb AS c",
       values: [2 ** 40],
     };
     expect(await db.query(sql, 10_000)).toEqual([{ a: 2 ** 40, b: [1, null], c: { x: 1 } }]);
-    await db.execute({ text: "CREATE TABLE counted (a int); INSERT INTO counted VALUES (1), (2)" }, 10_000);
-    expect(await db.execute({ text: "UPDATE counted SET a = a WHERE a > $1", values: [0] }, 10_000)).toBe(2);
+    await db.execute(
+      { name: byHand, text: "CREATE TABLE counted (a int); INSERT INTO counted VALUES (1), (2)" },
+      10_000,
+    );
+    expect(
+      await db.execute({ name: byHand, text: "UPDATE counted SET a = a WHERE a > $1", values: [0] }, 10_000),
+    ).toBe(2);
   });
 
   test("runs more statements at once than it has connections", async () => {
     const db = pool(cluster.dsn(), 2);
     const queries = Array.from({ length: 20 }, (_, index) =>
-      db.query({ text: "SELECT $1::int AS v", values: [index] }, 10_000),
+      db.query({ name: byHand, text: "SELECT $1::int AS v", values: [index] }, 10_000),
     );
     expect((await Promise.all(queries)).flat()).toEqual(Array.from({ length: 20 }, (_, v) => ({ v })));
     const seen =
@@ -62,16 +70,19 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
   test("keeps the connection after an error of the statement", async () => {
     const db = pool(cluster.dsn(), 1);
     const pid = await one(db, "SELECT pg_backend_pid() AS v");
-    expect(sqlState(await failure(db.query({ text: "SELECT 1/0" }, 10_000)))).toBe("22012");
+    const refused = await failure(db.query({ name: "count alerts", text: "SELECT 1/0" }, 10_000));
+    expect([sqlState(refused), failedStatement(refused)]).toEqual(["22012", "count alerts"]);
     expect(await one(db, "SELECT pg_backend_pid() AS v")).toBe(pid);
   });
 
   test("commits a transaction, and rolls it back when the work throws", async () => {
     const db = pool(cluster.dsn(), 1);
-    await db.execute({ text: "CREATE TABLE kept (a int)" }, 10_000);
-    await db.transaction(10_000, (tx) => tx.execute({ text: "INSERT INTO kept VALUES (1)" }, 10_000));
+    await db.execute({ name: byHand, text: "CREATE TABLE kept (a int)" }, 10_000);
+    await db.transaction(10_000, (tx) =>
+      tx.execute({ name: byHand, text: "INSERT INTO kept VALUES (1)" }, 10_000),
+    );
     const failed = db.transaction(10_000, async (tx) => {
-      await tx.execute({ text: "INSERT INTO kept VALUES (2)" }, 10_000);
+      await tx.execute({ name: byHand, text: "INSERT INTO kept VALUES (2)" }, 10_000);
       throw new Error("changed my mind");
     });
     await expect(failed).rejects.toThrow("changed my mind");
@@ -81,9 +92,10 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
   test("ends a statement at its deadline, and goes on with another connection", async () => {
     const db = pool(cluster.dsn(), 1);
     const pid = await one(db, "SELECT pg_backend_pid() AS v");
-    expect(await failure(db.query({ name: "nap", text: "SELECT pg_sleep(60)" }, 100))).toBeInstanceOf(
-      DeadlineError,
-    );
+    const late = await failure(db.query({ name: "judge certificates", text: "SELECT pg_sleep(60)" }, 100));
+    expect(late).toBeInstanceOf(DeadlineError);
+    expect(String(late)).toContain('the database did not answer "judge certificates" in time');
+    expect(failedStatement(late)).toBe("judge certificates");
     expect(await one(db, "SELECT pg_backend_pid() AS v")).not.toBe(pid);
   });
 
@@ -91,8 +103,8 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
     const db = pool(cluster.dsn(), 4);
     const observer = pool(cluster.dsn(), 1);
     const napping = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(59)%'";
-    const naps = async () => (await observer.query({ text: napping }, 10_000)).length;
-    const nap = (ms: number) => failure(db.query({ text: "SELECT pg_sleep(59)" }, ms));
+    const naps = async () => (await observer.query({ name: byHand, text: napping }, 10_000)).length;
+    const nap = (ms: number) => failure(db.query({ name: byHand, text: "SELECT pg_sleep(59)" }, ms));
     await Promise.all([nap(100), nap(100)]);
     await expect.poll(naps, { timeout: 10_000 }).toBe(0);
     const running = nap(60_000);
@@ -108,7 +120,7 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
     await once(silent, "listening");
     const { port } = silent.address() as { port: number };
     const db = pool(`postgres://postgres@127.0.0.1:${port}/postgres?sslmode=disable`, 1);
-    const connecting = failure(db.query({ text: "SELECT 1" }, 300_000));
+    const connecting = failure(db.query({ name: byHand, text: "SELECT 1" }, 300_000));
     await once(silent, "connection");
     await db.end();
     expect(String(await connecting)).toContain("are being closed");
@@ -116,9 +128,10 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
 
   test("bounds the wait for a free connection", async () => {
     const db = pool(cluster.dsn(), 1);
-    const busy = failure(db.query({ text: "SELECT pg_sleep(60)" }, 2_000));
-    const waited = await failure(db.query({ text: "SELECT 1" }, 50));
-    expect(String(waited)).toContain("connections stayed busy");
+    const busy = failure(db.query({ name: byHand, text: "SELECT pg_sleep(60)" }, 2_000));
+    const waited = await failure(db.query({ name: "prune alerts", text: "SELECT 1" }, 50));
+    expect(String(waited)).toContain('connections stayed busy: none became free for "prune alerts" in time');
+    expect(failedStatement(waited)).toBe("prune alerts");
     await busy;
     expect(await one(db, "SELECT 1 AS v")).toBe(1);
   });
@@ -128,10 +141,14 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
     await one(db, "SELECT 1 AS v");
     cluster.freeze();
     try {
-      const failures = Array.from({ length: 5 }, () => failure(db.query({ text: "SELECT 1" }, 200)));
+      const failures = Array.from({ length: 5 }, () =>
+        failure(db.query({ name: byHand, text: "SELECT 1" }, 200)),
+      );
       for (const error of await Promise.all(failures)) expect(error).toBeInstanceOf(DeadlineError);
       const other = pool(cluster.dsn("postgres", { tcp: true }));
-      expect(await failure(other.query({ text: "SELECT 1" }, 200))).toBeInstanceOf(DeadlineError);
+      expect(await failure(other.query({ name: byHand, text: "SELECT 1" }, 200))).toBeInstanceOf(
+        DeadlineError,
+      );
       await other.end();
     } finally {
       cluster.thaw();
@@ -142,11 +159,11 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
   test("survives a restart of the server with idle connections, and calls the errors retryable", async () => {
     const db = pool(cluster.dsn("postgres", { tcp: true }), 2);
     await one(db, "SELECT 1 AS v");
-    const running = failure(db.query({ text: "SELECT pg_sleep(60)" }, 10_000));
+    const running = failure(db.query({ name: byHand, text: "SELECT pg_sleep(60)" }, 10_000));
     await one(db, "SELECT 1 AS v");
     await cluster.kill();
     expect(errorKind(await running)).toBe("retryable");
-    expect(errorKind(await failure(db.query({ text: "SELECT 1" }, 10_000)))).toBe("retryable");
+    expect(errorKind(await failure(db.query({ name: byHand, text: "SELECT 1" }, 10_000)))).toBe("retryable");
     await cluster.start();
     expect(await one(db, "SELECT 3 AS v")).toBe(3);
   });
@@ -168,7 +185,7 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
     const { port } = silent.address() as { port: number };
     const hosts = `127.0.0.1:${await freePort()},127.0.0.1:${port},127.0.0.1:${cluster.port}`;
     const db = pool(`postgres://postgres@${hosts}/postgres`, 1);
-    expect(await db.query({ text: "SELECT 1 AS v" }, 2_000)).toEqual([{ v: 1 }]);
+    expect(await db.query({ name: byHand, text: "SELECT 1 AS v" }, 2_000)).toEqual([{ v: 1 }]);
   });
 
   test("says of each host why it cannot be used", async () => {
@@ -189,11 +206,13 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
     const where = "SELECT current_setting('port')::int AS v";
     expect(await one(db, where)).toBe(first.port);
     // As after a switch-over: the session is still there, and refuses to write.
-    await db.execute({ text: "ALTER SYSTEM SET default_transaction_read_only = on" }, 10_000);
-    await db.execute({ text: "SELECT pg_reload_conf()" }, 10_000);
+    await db.execute({ name: byHand, text: "ALTER SYSTEM SET default_transaction_read_only = on" }, 10_000);
+    await db.execute({ name: byHand, text: "SELECT pg_reload_conf()" }, 10_000);
     await expect
       .poll(async () =>
-        sqlState(await failure(db.execute({ text: "CREATE TABLE IF NOT EXISTS w (a int)" }, 10_000))),
+        sqlState(
+          await failure(db.execute({ name: byHand, text: "CREATE TABLE IF NOT EXISTS w (a int)" }, 10_000)),
+        ),
       )
       .toBe("25006");
     expect(await one(db, where)).toBe(cluster.port);
@@ -230,7 +249,10 @@ describeIfAvailable("sslmode on PostgreSQL", NO_POSTGRES ?? noOpenssl(), () => {
       ],
     });
     const db = pool(cluster.dsn());
-    await db.execute({ text: "CREATE ROLE plain_only LOGIN; CREATE ROLE tls_only LOGIN" }, 10_000);
+    await db.execute(
+      { name: byHand, text: "CREATE ROLE plain_only LOGIN; CREATE ROLE tls_only LOGIN" },
+      10_000,
+    );
     dsn = cluster.dsn("postgres", { tcp: true });
   });
   afterAll(async () => {
@@ -282,10 +304,14 @@ describeIfAvailable("sslmode on PostgreSQL", NO_POSTGRES ?? noOpenssl(), () => {
       const db = pool(`${dsn.replace("127.0.0.1", "localhost")}?${parameters}`, 1);
       const observer = pool(cluster.dsn(), 1);
       await one(db, "SELECT 1 AS v");
-      expect(await failure(db.query({ text: "SELECT pg_sleep(58)" }, 200))).toBeInstanceOf(DeadlineError);
+      expect(await failure(db.query({ name: byHand, text: "SELECT pg_sleep(58)" }, 200))).toBeInstanceOf(
+        DeadlineError,
+      );
       const napping = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(58)%'";
       await expect
-        .poll(async () => (await observer.query({ text: napping }, 10_000)).length, { timeout: 10_000 })
+        .poll(async () => (await observer.query({ name: byHand, text: napping }, 10_000)).length, {
+          timeout: 10_000,
+        })
         .toBe(0);
     },
   );

@@ -5,6 +5,7 @@ import { pruneAlerts } from "../../src/alerts/sql/prune-alerts.ts";
 import { applySchema } from "../../src/db/apply-schema.ts";
 import { checkSchema, SchemaError } from "../../src/db/check-schema.ts";
 import { startWebhookReceiver } from "../../src/demo/receiver.ts";
+import { byHand } from "../support/by-hand.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import { Replica } from "../support/outbox.ts";
 import { type Cluster, type DatabaseSource, NO_POSTGRES, startCluster } from "../support/postgres.ts";
@@ -81,7 +82,7 @@ describeOnEveryDatabase("the schema", (open) => {
     replicas.push(replica);
     // The embedded database comes with its schema.
     await replica.query("DROP TABLE IF EXISTS public.alerts, public.certs, public.intent_current");
-    if (sql !== "") await replica.db.execute({ text: sql }, deadlineMs);
+    if (sql !== "") await replica.db.execute({ name: byHand, text: sql }, deadlineMs);
     return replica;
   };
   beforeAll(async () => {

@@ -8,6 +8,7 @@ import { startWebhookReceiver, type WebhookReceiver } from "../../src/demo/recei
 import { addToInventory, watchNames } from "../../src/demo/upstream.ts";
 import { createLogger } from "../../src/log.ts";
 import { type Service, startService } from "../../src/service.ts";
+import { byHand } from "../support/by-hand.ts";
 import { type DatabaseSource, NO_POSTGRES_OR_DSN, openPostgres } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import { startTestBed, type TestBed } from "./test-bed.ts";
@@ -79,7 +80,10 @@ describeIfAvailable("certwatch on the real certstream-server-go and PostgreSQL",
       await expect
         .poll(
           async () =>
-            await db.query({ text: "SELECT FROM alerts WHERE severity = 'pending' OR NOT delivered" }, 5_000),
+            await db.query(
+              { name: byHand, text: "SELECT FROM alerts WHERE severity = 'pending' OR NOT delivered" },
+              5_000,
+            ),
           {
             timeout: 30_000,
           },

@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { addToInventory } from "../../src/demo/upstream.ts";
 import { version } from "../../src/version.ts";
+import { byHand } from "../support/by-hand.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
 import { endPrograms, runProgram } from "../support/program.ts";
 import { describeIfAvailable } from "../support/skip.ts";
@@ -47,6 +48,8 @@ describe("the HTTP API of the service", () => {
       "alerts_given_up_total",
       "watch_refresh_failures_total",
       'database_errors_total{kind="retryable"}',
+      'database_statement_errors_total{statement="judge certificates"}',
+      'database_statement_duration_seconds_count{statement="judge certificates"}',
     ].map((series) => `certwatch_${series}`);
     const first = await program.metrics();
     for (const series of counted) expect(first.get(series), series).toBe(0);
@@ -108,7 +111,10 @@ describe("the HTTP API of the service", () => {
       alerts_waiting: 0,
       alerts_dropped_total: 0,
       alerts_given_up_total: 0,
+      'database_statement_errors_total{statement="judge certificates"}': 0,
     });
+    const judgements = 'database_statement_duration_seconds_count{statement="judge certificates"}';
+    expect(values[judgements]).toBeGreaterThan(0);
     const health = (await (await fetch(`${program.apiUrl}/healthz`)).json()) as { last_ct_event_at: number };
     expect(health.last_ct_event_at).toBe(metrics.get("certwatch_last_ct_event_timestamp_seconds"));
     expect(Math.abs(health.last_ct_event_at - Date.now() / 1000)).toBeLessThan(60);
@@ -128,7 +134,11 @@ describe("the HTTP API of the service", () => {
       { level: "error", error: "the receiver answered 410", matched_entries: ["watched.example"] },
     ]);
     const rows = await bed.db.query(
-      { text: "SELECT delivered, last_error FROM public.alerts WHERE sans ? $1", values: [name] },
+      {
+        name: byHand,
+        text: "SELECT delivered, last_error FROM public.alerts WHERE sans ? $1",
+        values: [name],
+      },
       5_000,
     );
     expect(rows).toEqual([{ delivered: false, last_error: "the receiver answered 410" }]);

@@ -7,6 +7,7 @@ import { openPool } from "../../src/db/pool.ts";
 import { type CertstreamSimulator, startCertstreamSimulator } from "../../src/demo/certstream.ts";
 import { startWebhookReceiver, type WebhookReceiver } from "../../src/demo/receiver.ts";
 import { watchNames } from "../../src/demo/upstream.ts";
+import { byHand } from "../support/by-hand.ts";
 import { embeddedDir } from "../support/embedded.ts";
 import {
   endPrograms,
@@ -83,11 +84,18 @@ describe("run --embedded", () => {
     await next.waitForLog("certwatch is watching");
     const again = openPool(parseDsn(embeddedDsn(dir)), { maxConnections: 1 });
     const kept = await again.query(
-      { text: "SELECT delivered FROM public.alerts WHERE sans ? $1", values: ["killed.watched.example"] },
+      {
+        name: byHand,
+        text: "SELECT delivered FROM public.alerts WHERE sans ? $1",
+        values: ["killed.watched.example"],
+      },
       5_000,
     );
     expect(kept).toEqual([{ delivered: false }]);
-    await again.execute({ text: "UPDATE public.alerts SET lease_until = now() WHERE NOT delivered" }, 5_000);
+    await again.execute(
+      { name: byHand, text: "UPDATE public.alerts SET lease_until = now() WHERE NOT delivered" },
+      5_000,
+    );
     await again.end();
     await receiver.waitForCount(names.length + 2);
     expect(await next.stop()).toBe(0);

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { Payload } from "../../src/alerts/payload.ts";
 import { addToInventory } from "../../src/demo/upstream.ts";
+import { byHand } from "../support/by-hand.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
 import { endPrograms } from "../support/program.ts";
@@ -80,7 +81,7 @@ describeOnEveryDatabase("hostile certificates", (open) => {
 
     // While the table is locked everything waits, and then goes into one batch (but the first, alone in its own).
     await bed.db.transaction(20_000, async (tx) => {
-      await tx.execute({ text: "LOCK TABLE public.alerts IN EXCLUSIVE MODE" }, 5_000);
+      await tx.execute({ name: byHand, text: "LOCK TABLE public.alerts IN EXCLUSIVE MODE" }, 5_000);
       await bed.simulator.publish(entryOf({ dnsNames: ["first.watched.example"] }));
       for (const message of messages) await bed.simulator.sendRaw(message);
       await bed.simulator.publish(neighbour);
@@ -114,7 +115,10 @@ describeOnEveryDatabase("hostile certificates", (open) => {
       expect(metrics.get(`certwatch_database_errors_total{kind="${kind}"}`)).toBe(0);
     expect(await program.stop()).toBe(0);
     const rows = await bed.db.query<{ rows: number; delivered: number }>(
-      { text: "SELECT count(*) AS rows, count(*) FILTER (WHERE delivered) AS delivered FROM public.alerts" },
+      {
+        name: byHand,
+        text: "SELECT count(*) AS rows, count(*) FILTER (WHERE delivered) AS delivered FROM public.alerts",
+      },
       5_000,
     );
     expect(rows).toEqual([{ rows: messages.length + 2, delivered: messages.length + 2 }]);

@@ -48,8 +48,13 @@ describeIfAvailable("when Postgres and the receiver are away", NO_POSTGRES, () =
       const names = Array.from({ length: 50 }, (_, i) => `m${i}-${how}.watched.example`);
       await sendFlood(program, names);
       expect((await program.metrics()).get("certwatch_alerts_waiting")).toBe(50);
-      if (how === "stopped")
+      if (how === "stopped") {
         await program.waitForMetric('certwatch_database_errors_total{kind="retryable"}', (n) => n > 0);
+        const failed = 'certwatch_database_statement_errors_total{statement="record certificates"}';
+        await program.waitForMetric(failed, (n) => n > 0);
+        const line = await program.waitForLog("recording failed, will try again");
+        expect(line).toMatchObject({ kind: "retryable", statement: "record certificates" });
+      }
       const health = await fetch(`${program.apiUrl}/healthz`);
       expect([health.status, await health.json()]).toMatchObject([
         200,

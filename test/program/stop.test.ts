@@ -1,6 +1,7 @@
 import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { byHand } from "../support/by-hand.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
 import { endPrograms } from "../support/program.ts";
 import { type Bed, entryOf, isFor, openAnyDatabase, openBed } from "./bed.ts";
@@ -23,6 +24,7 @@ describe("stop", () => {
   const rows = async () =>
     await bed.db.query<{ severity: string; delivered: boolean; name: string }>(
       {
+        name: byHand,
         text: 'SELECT severity, delivered, sans ->> 0 AS name FROM public.alerts ORDER BY (sans ->> 0) COLLATE "C"',
       },
       5_000,
@@ -55,7 +57,7 @@ describe("stop", () => {
     const program = await bed.start({ SUSPICIOUS_GRACE_S: "3" });
     const names = Array.from({ length: 20 }, (_, i) => `n${i}.watched.example`).sort();
     await bed.db.transaction(20_000, async (tx) => {
-      await tx.execute({ text: "LOCK TABLE public.alerts IN EXCLUSIVE MODE" }, 5_000);
+      await tx.execute({ name: byHand, text: "LOCK TABLE public.alerts IN EXCLUSIVE MODE" }, 5_000);
       for (const name of names) await bed.simulator.publish(entryOf({ dnsNames: [name] }));
       await program.waitForMetric("certwatch_alerts_waiting", (waiting) => waiting === names.length);
       program.signal("SIGTERM");
@@ -83,7 +85,7 @@ describe("stop", () => {
     expect(await program.exited).toEqual({ code: 1, signal: null });
     expect(program.lines.some(({ msg }) => msg === "stopped")).toBe(false);
     expect(await rows()).toMatchObject([{ severity: "suspicious", delivered: false }]);
-    await bed.db.execute({ text: "UPDATE public.alerts SET lease_until = now()" }, 5_000);
+    await bed.db.execute({ name: byHand, text: "UPDATE public.alerts SET lease_until = now()" }, 5_000);
     bed.receiver.setBehaviour(200);
     const next = await bed.start();
     await bed.receiver.waitForCount(2);

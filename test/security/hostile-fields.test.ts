@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { wireMessage } from "../../src/demo/wire.ts";
 import { type Bed, entryOf, isFor, messageOf, openAnyDatabase, openBed } from "../program/bed.ts";
+import { byHand } from "../support/by-hand.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
 import { endPrograms } from "../support/program.ts";
 import { describeIfAvailable } from "../support/skip.ts";
@@ -45,7 +46,11 @@ beforeAll(async () => {
   const dsn = await databases.createDatabase();
   bed = await openBed(dsn);
   await bed.db.execute(
-    { text: "INSERT INTO public.intent_current VALUES ($1)", values: [`${nasty.replaceAll("\0", "")}`] },
+    {
+      name: byHand,
+      text: "INSERT INTO public.intent_current VALUES ($1)",
+      values: [`${nasty.replaceAll("\0", "")}`],
+    },
     10_000,
   );
 });

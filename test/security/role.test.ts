@@ -6,6 +6,7 @@ import { sqlState } from "../../src/db/errors.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
 import { addToInventory } from "../../src/demo/upstream.ts";
 import { type Bed, entryOf, isFor, openBed } from "../program/bed.ts";
+import { byHand } from "../support/by-hand.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { endPrograms } from "../support/program.ts";
 import { describeIfAvailable } from "../support/skip.ts";
@@ -28,6 +29,7 @@ describeIfAvailable("the least-privilege role", NO_POSTGRES ?? missing("psql"), 
     // Upstream's tables are upstream's; more than it should have is taken away from the role.
     await bed.db.execute(
       {
+        name: byHand,
         text: `CREATE ROLE upstream; ALTER TABLE public.certs OWNER TO upstream;
                ALTER TABLE public.intent_current OWNER TO upstream;
                CREATE ROLE "cert""watch runtime" LOGIN; GRANT ALL ON public.certs, public.alerts TO "cert""watch runtime";
@@ -52,6 +54,7 @@ describeIfAvailable("the least-privilege role", NO_POSTGRES ?? missing("psql"), 
     grant(); // by its default name
     const rows = await bed.db.query(
       {
+        name: byHand,
         text: `SELECT rolname, rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls AS is_more,
                       rolpassword IS NULL AS has_no_password
                FROM pg_authid WHERE rolname IN ('second', 'certwatch') ORDER BY rolname`,
@@ -66,7 +69,7 @@ describeIfAvailable("the least-privilege role", NO_POSTGRES ?? missing("psql"), 
   });
 
   test("is refused for a role that has more by other ways", async () => {
-    await bed.db.execute({ text: "CREATE ROLE member LOGIN IN ROLE upstream" }, 10_000);
+    await bed.db.execute({ name: byHand, text: "CREATE ROLE member LOGIN IN ROLE upstream" }, 10_000);
     for (const name of ["postgres", "member"]) {
       const { status, stderr } = spawnSync(
         "psql",
@@ -98,7 +101,10 @@ describeIfAvailable("the least-privilege role", NO_POSTGRES ?? missing("psql"), 
     });
     await program.waitForMetric("certwatch_alerts_merged_total", (merged) => merged === 1);
     // Feeds and logs have clocks of their own, and what excused an issuance stays: only the other is old enough.
-    await bed.db.execute({ text: "UPDATE public.alerts SET seen_at = 0, recorded_at = 'epoch'" }, 10_000);
+    await bed.db.execute(
+      { name: byHand, text: "UPDATE public.alerts SET seen_at = 0, recorded_at = 'epoch'" },
+      10_000,
+    );
     await program.waitForLog("deleted alerts older than the retention");
     for (const kind of ["retryable", "bad-data", "fatal"]) {
       expect((await program.metrics()).get(`certwatch_database_errors_total{kind="${kind}"}`)).toBe(0);
@@ -124,7 +130,7 @@ describeIfAvailable("the least-privilege role", NO_POSTGRES ?? missing("psql"), 
     "CREATE ROLE friend",
     "COPY public.alerts TO PROGRAM 'cat'",
   ])("cannot: %s", async (text) => {
-    const error = await db.execute({ text }, 10_000).then(
+    const error = await db.execute({ name: byHand, text }, 10_000).then(
       () => undefined,
       (reason: unknown) => reason,
     );

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { type Bed, entryOf, openBed } from "../program/bed.ts";
+import { byHand } from "../support/by-hand.ts";
 import { type Cluster, freePort, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import {
   endPrograms,
@@ -25,7 +26,7 @@ describeIfAvailable("secrets are in nothing that is printed or served", NO_POSTG
     });
     bed = await openBed(await cluster.createDatabase());
     database = bed.dsn.match(/@\/(\w+)/)![1]!;
-    await bed.db.execute({ text: "ALTER ROLE postgres PASSWORD 'another one'" }, 10_000);
+    await bed.db.execute({ name: byHand, text: "ALTER ROLE postgres PASSWORD 'another one'" }, 10_000);
   });
   afterEach(async () => {
     bed.receiver.setBehaviour(200);
@@ -154,7 +155,7 @@ describeIfAvailable("secrets are in nothing that is printed or served", NO_POSTG
     await program.waitForLog("delivery given up");
     await check(program);
     const [row] = await bed.db.query<{ rows: string }>(
-      { text: "SELECT json_agg(to_jsonb(a))::text AS rows FROM public.alerts a" },
+      { name: byHand, text: "SELECT json_agg(to_jsonb(a))::text AS rows FROM public.alerts a" },
       10_000,
     );
     expect(row!.rows).toContain("unreachable.watched.example");
@@ -179,13 +180,16 @@ describeIfAvailable("secrets are in nothing that is printed or served", NO_POSTG
   });
 
   test("a database that goes away", async () => {
-    await bed.db.execute({ text: `ALTER ROLE postgres PASSWORD '${secrets.dsnPassword}'` }, 10_000);
+    await bed.db.execute(
+      { name: byHand, text: `ALTER ROLE postgres PASSWORD '${secrets.dsnPassword}'` },
+      10_000,
+    );
     const program = await bed.start({ ...debug, POSTGRES_DSN: tcpDsn(secrets.dsnPassword) });
-    await bed.db.execute({ text: "ALTER ROLE postgres PASSWORD 'changed meanwhile'" }, 10_000);
+    await bed.db.execute({ name: byHand, text: "ALTER ROLE postgres PASSWORD 'changed meanwhile'" }, 10_000);
     // Sessions that were on their way in when the others ended come a moment later.
     const end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE client_addr IS NOT NULL";
     for (let quiet = 0; quiet < 5; ) {
-      quiet = (await bed.db.execute({ text: end }, 10_000)) === 0 ? quiet + 1 : 0;
+      quiet = (await bed.db.execute({ name: byHand, text: end }, 10_000)) === 0 ? quiet + 1 : 0;
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
     await bed.simulator.publish(entryOf({ dnsNames: ["away.watched.example"] }));

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { type Bed, entryOf, isFor, openBed } from "../program/bed.ts";
+import { byHand } from "../support/by-hand.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { endPrograms, type LogLine, runProgram, spawnProgram } from "../support/program.ts";
 import { describeIfAvailable } from "../support/skip.ts";
@@ -105,6 +106,7 @@ describeIfAvailable("TLS", NO_POSTGRES ?? missing("openssl", "version"), () => {
     const program = await bed.start({ POSTGRES_DSN: dsn(host, withPaths) });
     const [row] = await bed.db.query<{ encrypted: boolean }>(
       {
+        name: byHand,
         text: `SELECT bool_and(ssl) AS encrypted FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
                WHERE datname = current_database() AND pid <> pg_backend_pid() AND client_addr IS NOT NULL`,
       },

@@ -9,6 +9,7 @@ import type { CertUpdate } from "../../src/feed/message.ts";
 import type { PendingCertificate } from "../../src/issuance/pending.ts";
 import type { Loop } from "../../src/loop.ts";
 import { createMetrics } from "../../src/metrics.ts";
+import { byHand } from "./by-hand.ts";
 import { matchOf } from "./updates.ts";
 
 /** One line of the log. */
@@ -130,7 +131,7 @@ export class Replica {
   }
 
   async query<Row>(text: string, values: unknown[] = []): Promise<Row[]> {
-    return await this.db.query<Row>({ text, values }, 20_000);
+    return await this.db.query<Row>({ name: byHand, text, values }, 20_000);
   }
 
   /** The one value that the statement selects. */

@@ -6,6 +6,7 @@ import { type CertstreamServer, type Feed, wireMessage } from "../../src/demo/wi
 import { type CertUpdate, parseMessage } from "../../src/feed/message.ts";
 import { tbsSha256 } from "../../src/issuance/tbs.ts";
 import type { Match } from "../../src/watchlist/matcher.ts";
+import { byHand } from "./by-hand.ts";
 
 export const ours = createAuthority({ commonName: "E7", organization: "Let's Encrypt", country: "US" });
 export const theirs = createAuthority({ commonName: "Obliging CA R1", organization: "Obliging CA Ltd" });
@@ -80,6 +81,7 @@ export async function insertInventory(db: Queryable, ...rows: InventoryRow[]): P
     const places = values.map((_, i) => `$${i + 1}`);
     await db.execute(
       {
+        name: byHand,
         text: `INSERT INTO public.certs (${columns.join(", ")}, added_at) VALUES (${places.join(", ")}, 1760000000)`,
         values,
       },

@@ -4,6 +4,7 @@ import { parseDsn } from "../../src/db/dsn.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
 import { createMetrics } from "../../src/metrics.ts";
 import { WatchListRefresh } from "../../src/watchlist/refresh.ts";
+import { byHand } from "../support/by-hand.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
 
@@ -36,7 +37,8 @@ describeOnEveryDatabase("WatchListRefresh", (open) => {
     });
   });
 
-  const sql = async (text: string, values: unknown[] = []) => await db.execute({ text, values }, 5_000);
+  const sql = async (text: string, values: unknown[] = []) =>
+    await db.execute({ name: byHand, text, values }, 5_000);
   async function setRows(names: (string | null)[]): Promise<void> {
     await sql("DELETE FROM public.intent_current");
     await sql("INSERT INTO public.intent_current SELECT unnest($1::text[])", [names]);

@@ -14,6 +14,7 @@ export async function claimDeliveries(
 ): Promise<Delivery[]> {
   return await db.query<Delivery>(
     {
+      name: "claim deliveries",
       text: `
         WITH due AS (
           SELECT id FROM public.alerts
@@ -44,6 +45,7 @@ export async function millisecondsToNextDelivery(
 ): Promise<number> {
   const [row] = await db.query<{ ms: number | null }>(
     {
+      name: "find the next delivery",
       text: `SELECT (EXTRACT(EPOCH FROM min(GREATEST(next_attempt_at, lease_until)) - clock_timestamp()) * 1000)::float8
                     AS ms
              FROM public.alerts

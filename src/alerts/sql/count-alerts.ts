@@ -11,6 +11,7 @@ export interface AlertCounts {
 export async function countAlerts(db: Database, deadlineMs: number): Promise<AlertCounts> {
   const [row] = await db.query<AlertCounts>(
     {
+      name: "count alerts",
       text: `
         SELECT
           (SELECT count(*) FROM public.alerts WHERE severity = 'pending')::int AS pending,

@@ -17,6 +17,7 @@ export async function dueCertificates(
 ): Promise<PendingCertificate[]> {
   return await db.query<PendingCertificate>(
     {
+      name: "find due certificates",
       text: `SELECT ${columns} FROM public.alerts
              WHERE severity = 'pending' AND judge_at <= now() AND id <> ALL ($2::bigint[])
              ORDER BY judge_at, id LIMIT $1`,
@@ -37,6 +38,7 @@ export async function millisecondsToNextDue(
 ): Promise<number> {
   const [row] = await db.query<{ ms: number | null }>(
     {
+      name: "find the next judgement",
       text: `SELECT (EXTRACT(EPOCH FROM min(judge_at) - clock_timestamp()) * 1000)::float8 AS ms
              FROM public.alerts WHERE severity = 'pending' AND id <> ALL ($1::bigint[])`,
       values: [except],

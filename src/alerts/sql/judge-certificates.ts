@@ -27,7 +27,11 @@ export async function judgeCertificates(
   options: { deliver: boolean; leaseSeconds: number; deadlineMs: number },
 ): Promise<JudgedCertificate[]> {
   const rows = await db.query<Row>(
-    { text: statement, values: [toJson(verdicts), options.deliver, exposedReason, options.leaseSeconds] },
+    {
+      name: "judge certificates",
+      text: statement,
+      values: [toJson(verdicts), options.deliver, exposedReason, options.leaseSeconds],
+    },
     options.deadlineMs,
   );
   return rows.map(({ lease, attempts, issuanceId, payload, ...judged }) => {

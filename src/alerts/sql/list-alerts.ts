@@ -50,7 +50,7 @@ export async function listAlerts(
 ): Promise<AlertRow[]> {
   return await db.query<AlertRow>(
     {
-      name: "the list of alerts",
+      name: "list alerts",
       text: `
         SELECT id, COALESCE(EXTRACT(EPOCH FROM recorded_at), seen_at)::float8 AS at, severity, ${state} AS state,
                COALESCE(payload -> 'matched_sans', sans) AS names, matched, issuer, match_basis AS basis, reason,

@@ -14,6 +14,7 @@ export async function pruneAlerts(
 ): Promise<{ deleted: number; undelivered: number }> {
   const [row] = await db.query<{ deleted: number; undelivered: number }>(
     {
+      name: "prune alerts",
       text: `
         WITH deleted AS (
           DELETE FROM public.alerts WHERE id = ANY (ARRAY(

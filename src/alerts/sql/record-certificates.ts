@@ -16,6 +16,7 @@ export async function recordCertificates(
 ): Promise<RecordedCertificate[]> {
   return await db.query<RecordedCertificate>(
     {
+      name: "record certificates",
       text: `
         INSERT INTO public.alerts (certificate_key, issuance_id, tbs_sha256, fingerprint, sans, matched, issuer, seen_at,
                                    payload, last_error, severity, recorded_at, judge_at, next_attempt_at)

@@ -28,7 +28,7 @@ const toRedeliver = `
 export async function redeliver(db: Queryable, options: RedeliverOptions): Promise<Redelivered[]> {
   return await db.query<Redelivered>(
     {
-      name: "the redelivery",
+      name: "redeliver alerts",
       text: `
         WITH due AS (
           UPDATE public.alerts
@@ -47,7 +47,7 @@ export async function redeliver(db: Queryable, options: RedeliverOptions): Promi
 export async function countRedeliverable(db: Queryable, options: RedeliverOptions): Promise<Redelivered[]> {
   return await db.query<Redelivered>(
     {
-      name: "the count of what can be redelivered",
+      name: "count redeliverable alerts",
       text: `SELECT severity, count(*)::int AS count FROM public.alerts WHERE ${toRedeliver}
              GROUP BY severity ORDER BY severity DESC`,
       values: [options.sinceEpochSeconds, options.includeObserved],

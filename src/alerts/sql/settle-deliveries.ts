@@ -21,6 +21,7 @@ export async function settleDeliveries(
 ): Promise<number[]> {
   const rows = await db.query<{ id: number }>(
     {
+      name: "settle deliveries",
       text: `
         WITH outcome AS (
           SELECT * FROM json_to_recordset($1::json)
@@ -59,6 +60,7 @@ export async function releaseDeliveries(
 ): Promise<void> {
   await db.execute(
     {
+      name: "release deliveries",
       text: `
         UPDATE public.alerts SET lease_until = NULL WHERE id = ANY (ARRAY(
           SELECT a.id FROM json_to_recordset($1::json) AS c(id bigint, lease text)

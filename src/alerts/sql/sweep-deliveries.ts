@@ -13,6 +13,7 @@ const expiredClaims = `(expired_claims + (lease_until IS NOT NULL)::int)`;
 export async function giveUpExpired(db: Database, deadlineMs: number): Promise<number[]> {
   const rows = await db.query<{ id: number }>(
     {
+      name: "give up expired claims",
       text: `
         UPDATE public.alerts
         SET given_up_at = now(), next_attempt_at = NULL, lease_until = NULL,
@@ -38,6 +39,7 @@ export async function giveUpExpired(db: Database, deadlineMs: number): Promise<n
 export async function adoptObserved(db: Database, deadlineMs: number): Promise<number[]> {
   const rows = await db.query<{ id: number }>(
     {
+      name: "adopt observed alerts",
       text: `
         UPDATE public.alerts SET next_attempt_at = now()
         WHERE id = ANY (ARRAY(

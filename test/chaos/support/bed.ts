@@ -5,6 +5,7 @@ import { type Database, openPool } from "../../../src/db/pool.ts";
 import { type CertstreamSimulator, startCertstreamSimulator } from "../../../src/demo/certstream.ts";
 import { type Respond, startWebhookReceiver, type WebhookReceiver } from "../../../src/demo/receiver.ts";
 import { watchNames } from "../../../src/demo/upstream.ts";
+import { byHand } from "../../support/by-hand.ts";
 import { endPrograms, type Program, spawnProgram } from "../../support/program.ts";
 import { keepHistory, readHistory } from "./history.ts";
 import { type Figures, Ledger } from "./ledger.ts";
@@ -187,6 +188,7 @@ export class Bed {
     await this.waitFor(`${names.length} items to be recorded`, async () => {
       const [row] = await this.db.query<{ missing: string[] }>(
         {
+          name: byHand,
           text: `SELECT ARRAY(SELECT name FROM unnest($1::text[]) AS name
                               WHERE NOT EXISTS (SELECT FROM chaos.history h WHERE h.name = name.name)) AS missing`,
           values: [names],
@@ -227,6 +229,7 @@ export class Bed {
       }
       const rows = await this.db.query<{ id: number; name: string; severity: string; error: string | null }>(
         {
+          name: byHand,
           text: `SELECT id, sans ->> 0 AS name, severity, last_error AS error FROM public.alerts
                  WHERE severity = 'pending' OR next_attempt_at IS NOT NULL ORDER BY id`,
         },
@@ -240,6 +243,7 @@ export class Bed {
   async forwardLeases(): Promise<void> {
     const count = await this.db.execute(
       {
+        name: byHand,
         text: `UPDATE public.alerts SET lease_until = now()
                WHERE lease_until > now() AND lease_until < now() + $1::float8 * interval '1 second'`,
         values: [leaseSeconds - deadClaimSeconds],

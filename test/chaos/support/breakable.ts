@@ -1,38 +1,38 @@
 import { DatabaseError } from "pg";
 import { ConnectionError, DeadlineError } from "../../../src/db/errors.ts";
 import type { Database } from "../../../src/db/pool.ts";
+import type { ServiceStatement, StatementName } from "../../../src/db/statement-names.ts";
 import type { Random } from "./seed.ts";
 
 /** The two ways in which a write can fail. */
 export const breakages = ["not persisted", "persisted, but reported as failed"] as const;
 export type Breakage = (typeof breakages)[number];
 
-/** Every statement of the outbox, by what is peculiar to its text. */
-const statements = {
-  record: /INSERT INTO public\.alerts \(certificate_key/,
-  "look for the column": /FROM pg_attribute/,
-  "find in the inventory": /(FROM|JOIN) public\.certs/, // by fingerprint, TBS hash and serial number, in turn
-  judge: /WITH judged AS/,
-  "find due certificates": /AND judge_at <= now\(\)/,
-  "time of the next judgement": /min\(judge_at\)/,
-  claim: /WITH due AS/,
-  "time of the next delivery": /min\(GREATEST\(next_attempt_at/,
-  settle: /SET delivered = o\.delivered/,
-  release: /UPDATE public\.alerts SET lease_until = NULL/,
-  "give up expired claims": /times without an outcome/,
-  "adopt observed": /UPDATE public\.alerts SET next_attempt_at = now\(\)/,
-  prune: /WITH deleted AS/,
-};
-export type StatementName = keyof typeof statements;
-export const statementNames = Object.keys(statements) as StatementName[];
+/** Every statement of the outbox. */
+export const outboxStatements = [
+  "record certificates",
+  "look for the TBS column",
+  "find by fingerprint",
+  "find by TBS hash",
+  "find by serial number",
+  "judge certificates",
+  "find due certificates",
+  "find the next judgement",
+  "claim deliveries",
+  "find the next delivery",
+  "settle deliveries",
+  "release deliveries",
+  "give up expired claims",
+  "adopt observed alerts",
+  "prune alerts",
+] as const satisfies readonly ServiceStatement[];
+export type OutboxStatement = (typeof outboxStatements)[number];
 
-/** A statement without a name ends the test run, not only the loop that ran it: a new one has to be broken too. */
-function nameOf(text: string): StatementName {
-  const found = statementNames.filter((name) => statements[name].test(text));
-  if (found.length === 1) return found[0]!;
-  const error = new Error(
-    `breakable.ts has ${found.length} names (${found.join(", ")}) for the statement ${text}`,
-  );
+/** A statement that is not in the list ends the test run, not only the loop that ran it: a new one has to be broken too. */
+function inOutbox(name: StatementName): OutboxStatement {
+  const found = outboxStatements.find((one) => one === name);
+  if (found !== undefined) return found;
+  const error = new Error(`the outbox runs the statement "${name}", which breakable.ts does not have`);
   setImmediate(() => {
     throw error;
   });
@@ -48,12 +48,12 @@ function nameOf(text: string): StatementName {
 export function breakable(
   db: Database,
   random: Random,
-  choose: (statement: StatementName, count: number) => Breakage | null,
-  onUnreported: (statement: StatementName, rows: unknown) => Promise<void>,
+  choose: (statement: OutboxStatement, count: number) => Breakage | null,
+  onUnreported: (statement: OutboxStatement, rows: unknown) => Promise<void>,
 ): Database {
-  const counts = new Map<StatementName, number>();
-  const run = async <T>(text: string, operation: () => Promise<T>): Promise<T> => {
-    const statement = nameOf(text);
+  const counts = new Map<OutboxStatement, number>();
+  const run = async <T>(name: StatementName, operation: () => Promise<T>): Promise<T> => {
+    const statement = inOutbox(name);
     const count = (counts.get(statement) ?? 0) + 1;
     counts.set(statement, count);
     const breakage = choose(statement, count);
@@ -65,8 +65,8 @@ export function breakable(
     throw random.pick([lostConnection, pastDeadline])();
   };
   return {
-    query: (sql, deadlineMs) => run(sql.text, () => db.query(sql, deadlineMs)),
-    execute: (sql, deadlineMs) => run(sql.text, () => db.execute(sql, deadlineMs)),
+    query: (sql, deadlineMs) => run(sql.name, () => db.query(sql, deadlineMs)),
+    execute: (sql, deadlineMs) => run(sql.name, () => db.execute(sql, deadlineMs)),
     transaction: () => Promise.reject(new Error("the outbox uses no transactions of several statements")),
     end: () => db.end(),
   };

@@ -1,4 +1,5 @@
 import type { Queryable } from "../../../src/db/pool.ts";
+import { byHand } from "../../support/by-hand.ts";
 
 /** What was committed to a row of `alerts`, one entry for each change. */
 export interface Change {
@@ -38,12 +39,13 @@ const install = `
 
 /** From now on every change of `alerts` is noted in the same transaction: what is noted was committed, and all of it. */
 export async function keepHistory(db: Queryable): Promise<void> {
-  await db.execute({ text: install }, 10_000);
+  await db.execute({ name: byHand, text: install }, 10_000);
 }
 
 export async function readHistory(db: Queryable): Promise<Change[]> {
   return await db.query<Change>(
     {
+      name: byHand,
       text: `SELECT at, operation, id, name, issuance_id AS "issuanceId", certificate_key AS "certificateKey", severity,
                     delivered, given_up AS "givenUp", merged_keys AS "mergedKeys",
                     lease_until AS "leaseUntil"

@@ -10,6 +10,7 @@ import { parseDsn } from "../../../src/db/dsn.ts";
 import { type Embedded, EmbeddedError, openEmbedded } from "../../../src/db/embedded/open.ts";
 import { errorKind } from "../../../src/db/errors.ts";
 import { type Database, openPool } from "../../../src/db/pool.ts";
+import { byHand } from "../../support/by-hand.ts";
 import { embeddedDir } from "../../support/embedded.ts";
 import { describeIfAvailable } from "../../support/skip.ts";
 
@@ -38,7 +39,7 @@ function poolOf(embedded: Embedded): Database {
 }
 
 const one = async (db: Database, text: string, values?: unknown[]) =>
-  (await db.query<{ v: unknown }>(values === undefined ? { text } : { text, values }, 20_000))[0]?.v;
+  (await db.query<{ v: unknown }>({ name: byHand, text, ...(values && { values }) }, 20_000))[0]?.v;
 
 /** Another process that opens the embedded database; it writes one line when it has it, or why not. */
 function otherProcess(dataDir: string): { child: ChildProcess; line: Promise<string> } {
@@ -88,14 +89,14 @@ describe("the embedded database", () => {
 
   test("keeps a transaction of one connection to itself", async () => {
     const db = poolOf(shared);
-    await db.execute({ text: "CREATE TABLE counted (a int)" }, 20_000);
+    await db.execute({ name: byHand, text: "CREATE TABLE counted (a int)" }, 20_000);
     const add = () =>
       db.transaction(20_000, async (tx) => {
         const [row] = await tx.query<{ n: number }>(
-          { text: "SELECT count(*)::int AS n FROM counted" },
+          { name: byHand, text: "SELECT count(*)::int AS n FROM counted" },
           20_000,
         );
-        await tx.execute({ text: "INSERT INTO counted VALUES ($1)", values: [row!.n] }, 20_000);
+        await tx.execute({ name: byHand, text: "INSERT INTO counted VALUES ($1)", values: [row!.n] }, 20_000);
       });
     await Promise.all(Array.from({ length: 12 }, add));
     expect(await one(db, "SELECT array_agg(a ORDER BY a) AS v FROM counted")).toEqual([...Array(12).keys()]);
@@ -104,7 +105,7 @@ describe("the embedded database", () => {
   test("has what was written when it is opened again", async () => {
     const dataDir = await temporaryDir();
     const first = await openAt(dataDir);
-    await poolOf(first).execute({ text: "CREATE TABLE t AS SELECT 42 AS v" }, 20_000);
+    await poolOf(first).execute({ name: byHand, text: "CREATE TABLE t AS SELECT 42 AS v" }, 20_000);
     await first.close();
     expect(await one(poolOf(await openAt(dataDir)), "SELECT v FROM t")).toBe(42);
   });
@@ -118,7 +119,7 @@ describe("the embedded database", () => {
       return one(db, "SELECT sum(fsyncs)::int AS v FROM pg_stat_io WHERE object = 'wal'");
     };
     const before = (await walFsyncs()) as number;
-    await db.execute({ text: "CREATE TABLE kept (a int)" }, 20_000);
+    await db.execute({ name: byHand, text: "CREATE TABLE kept (a int)" }, 20_000);
     expect(await walFsyncs()).toBeGreaterThan(before);
   });
 
@@ -189,7 +190,7 @@ describe("the embedded database", () => {
 
   test("ends a transaction that is left idle, and rolls it back", async () => {
     const db = poolOf(shared);
-    await db.execute({ text: "CREATE TABLE idle (a int)" }, 20_000);
+    await db.execute({ name: byHand, text: "CREATE TABLE idle (a int)" }, 20_000);
     const outside = await client(shared);
     const ended = once(outside, "error");
     await outside.query("BEGIN; INSERT INTO idle VALUES (1)");
@@ -199,7 +200,7 @@ describe("the embedded database", () => {
 
   test("rolls back the transaction of a connection that breaks", async () => {
     const db = poolOf(shared);
-    await db.execute({ text: "CREATE TABLE broken (a int)" }, 20_000);
+    await db.execute({ name: byHand, text: "CREATE TABLE broken (a int)" }, 20_000);
     const outside = await client(shared);
     await outside.query("BEGIN; INSERT INTO broken VALUES (1)");
     await outside.end();
@@ -209,7 +210,7 @@ describe("the embedded database", () => {
   test("does not let the settings of one connection reach another", async () => {
     const outside = await client(shared);
     await outside.query("SET default_transaction_read_only = on; SET search_path = pg_catalog");
-    await poolOf(shared).execute({ text: "CREATE TABLE writable (a int)" }, 20_000);
+    await poolOf(shared).execute({ name: byHand, text: "CREATE TABLE writable (a int)" }, 20_000);
   });
 
   test("says so when the server in it goes down", async () => {
@@ -220,13 +221,13 @@ describe("the embedded database", () => {
     const dataDir = await temporaryDir();
     const embedded = await openAt(dataDir, (error) => fail(error));
     const db = poolOf(embedded);
-    await db.execute({ text: "CREATE TABLE t AS SELECT 1 AS v" }, 20_000);
+    await db.execute({ name: byHand, text: "CREATE TABLE t AS SELECT 1 AS v" }, 20_000);
     // A timeout that ends the backend is the end of the only one there is.
     const error = await db
       .transaction(20_000, async (tx) => {
-        await tx.execute({ text: "SET idle_in_transaction_session_timeout = 10" }, 20_000);
+        await tx.execute({ name: byHand, text: "SET idle_in_transaction_session_timeout = 10" }, 20_000);
         await new Promise((resolve) => setTimeout(resolve, 50));
-        await tx.execute({ text: "SELECT 1" }, 20_000);
+        await tx.execute({ name: byHand, text: "SELECT 1" }, 20_000);
       })
       .catch((thrown: unknown) => thrown);
     expect(errorKind(error)).toBe("retryable");
@@ -238,7 +239,7 @@ describe("the embedded database", () => {
 describeIfAvailable("psql on the embedded database", noPsql(), () => {
   test("reads and writes, and loads files with \\copy", async () => {
     const db = poolOf(shared);
-    await db.execute({ text: "CREATE TABLE loaded (a int)" }, 20_000);
+    await db.execute({ name: byHand, text: "CREATE TABLE loaded (a int)" }, 20_000);
     const file = join(dir, "t.csv");
     await writeFile(file, Array.from({ length: 20_000 }, (_, n) => `${n}\n`).join(""));
     const output = await psql(

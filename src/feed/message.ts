@@ -157,7 +157,8 @@ function toFingerprint(value: unknown): string | null {
   return /^[0-9a-f]{40}$/.test(hex) && hex !== sha1OfNothing ? hex : null;
 }
 
-function toEpochSeconds(value: unknown): number | null {
+/** The value where it is a time between the years 1 and 9999, epoch seconds; otherwise `null`. */
+export function toEpochSeconds(value: unknown): number | null {
   return typeof value === "number" && value >= minEpochSeconds && value <= maxEpochSeconds ? value : null;
 }
 

@@ -1,5 +1,6 @@
 import { type CtLogs, noLog } from "./ct-logs.ts";
 import { hasBytesAt } from "./key-search.ts";
+import { toEpochSeconds } from "./message.ts";
 import { hasBytesBefore, SourceTable } from "./source-table.ts";
 
 const NEWLINE = 0x0a;
@@ -30,9 +31,6 @@ const minMessageBytes = 128;
 
 /** How far before the source `cert_index` may stand, bytes. */
 const maxBytesToIndex = 4096;
-
-/** The end of the year 9999. A later time counts as none, as in message.ts. */
-const maxEpochSeconds = 253_402_300_799;
 
 /** Longest timestamp that is read, bytes. */
 const maxNumberBytes = 24;
@@ -91,12 +89,13 @@ export class OriginReader {
    */
   timestampEpochSeconds(message: Buffer): number | null {
     const end = this.#timestampEnd;
+    // A key of another length than `type` behind the number moves `end` into it: then some of its digits would be read.
+    if (message[end] !== COMMA) return null;
     const start = numberStart(message, end);
     if (start === end) return null;
     const hasKey =
       hasBytesBefore(message, start, TIMESTAMP) || hasBytesBefore(message, start, SUBMISSION_TIMESTAMP);
-    const seconds = Number(message.toString("latin1", start, end));
-    return hasKey && seconds <= maxEpochSeconds ? seconds : null;
+    return hasKey ? toEpochSeconds(Number(message.toString("latin1", start, end))) : null;
   }
 
   #readIndexFirst(message: Buffer, end: number): number {

@@ -99,6 +99,15 @@ describe("the origin of a message", () => {
     expect(parsed).toEqual(read);
   });
 
+  it.each([
+    ["where the next key is shorter than `type`", 0.001, '"typ":'],
+    ["where it is before the year 1", -9_999_999_999_999, '"type":'],
+  ])("has no other time than the parser finds: %s", (_, timestampEpochSeconds, key) => {
+    const text = message({ timestampEpochSeconds }).toString().replace('"type":', key);
+    const { read, parsed } = readBoth(Buffer.from(text));
+    expect([null, parsed!.seconds]).toContain(read!.seconds);
+  });
+
   it("is told without the log's name", () => {
     const logs = new CtLogs();
     const reader = new OriginReader(logs);
@@ -229,7 +238,13 @@ describe("a message of another shape", () => {
         if (read.seconds !== null) expect(read.seconds).toBe(parsed.seconds);
       },
     );
-    fc.assert(property, { numRuns: 10_000 });
+    // `"type"` behind the timestamp becomes `"typ"`.
+    const shorterKey = { kind: "delete", at: 81, near: "end", length: 1, token: '"' } as const;
+    const early = { index: 0, kind: "X509LogEntry", timestampEpochSeconds: 0.001, log } as const;
+    fc.assert(property, {
+      numRuns: 10_000,
+      examples: [["go", "full", early, [{ ...shorterKey, names: ["a.example"] }]]],
+    });
     expect(seen.answered).toBeGreaterThan(1_000);
     expect(seen.answeredEdited).toBeGreaterThan(500);
     expect(seen.unanswered).toBeGreaterThan(500);

@@ -4,9 +4,6 @@ import type { Metrics } from "../metrics.ts";
 import { type Ending, serveConnection } from "./connection.ts";
 import { defaultPingIntervalMs } from "./liveness.ts";
 
-/** A connection that served for so long starts the back-off anew when it is lost. */
-const goodServiceMs = 60_000;
-
 export interface FeedClientOptions {
   url: string;
   /** Names the feed in logs and metrics. */
@@ -18,10 +15,10 @@ export interface FeedClientOptions {
   /** Default: 20 s. */
   pingIntervalMs?: number;
   /**
-   * Gets every message as received, text or binary, in memory that is used again when it returns. Must not throw, and
-   * nothing waits for it.
+   * Gets every message as received, text or binary, in memory that is used again when it returns. Returns whether the
+   * message was a certificate update. Must not throw, and nothing waits for it.
    */
-  onMessage: (message: Buffer) => void;
+  onMessage: (message: Buffer) => boolean;
   onStateChange: () => void;
   log: Logger;
   metrics: Metrics;
@@ -53,6 +50,8 @@ export class FeedClient {
   #hasDelivered = false;
   /** Set by each message, cleared by each check of liveness: the path that reads the socket sets no timers. */
   #receivedSinceCheck = false;
+  /** Whether the present connection has brought a certificate update. */
+  #isGoodService = false;
   #isStopping = false;
 
   constructor(options: FeedClientOptions) {
@@ -81,7 +80,8 @@ export class FeedClient {
       this.#enter("connecting");
       const ending = await this.#serveOneConnection();
       if (this.#stop.signal.aborted) return;
-      if (ending.servedMs >= goodServiceMs) backoff.reset();
+      // However short the connection was: many proxies cut every connection after a minute or less.
+      if (this.#isGoodService) backoff.reset();
       const delayMs = Math.max(backoff.nextMs(), ending.retryAfterMs);
       this.#options.metrics.feedReconnects.inc({ feed: this.#options.name });
       this.#logEnding(ending, delayMs);
@@ -90,15 +90,14 @@ export class FeedClient {
     }
   }
 
-  async #serveOneConnection(): Promise<Ending & { servedMs: number }> {
+  #serveOneConnection(): Promise<Ending> {
     const { name, pingIntervalMs = defaultPingIntervalMs, log, metrics } = this.#options;
-    let openedMs = Number.POSITIVE_INFINITY;
-    const ending = await serveConnection({
+    this.#isGoodService = false;
+    return serveConnection({
       ...this.#options,
       pingIntervalMs,
       signal: this.#stop.signal,
       onOpen: () => {
-        openedMs = performance.now();
         this.#enter("open");
         log.info({ feed: name }, "connected to the feed");
       },
@@ -109,13 +108,12 @@ export class FeedClient {
       takeReceived: () => this.#takeReceived(),
       hasDelivered: () => this.#hasDelivered,
     });
-    return { ...ending, servedMs: performance.now() - openedMs };
   }
 
   #receive(message: Buffer): void {
     if (this.#isStopping) return;
     this.#receivedSinceCheck = true;
-    this.#options.onMessage(message);
+    if (this.#options.onMessage(message)) this.#isGoodService = true;
   }
 
   #takeReceived(): boolean {

@@ -32,16 +32,19 @@ export class Watcher {
     this.#options = options;
   }
 
-  /** Takes one message as received. */
-  receive(message: Buffer): void {
+  /** Takes one message as received. Returns whether it was a certificate update. */
+  receive(message: Buffer): boolean {
     try {
-      if (this.#prefilter.canSkip(message, this.#options.watchList().table)) this.#countSkipped(message);
-      else this.#receiveParsed(message);
+      if (!this.#prefilter.canSkip(message, this.#options.watchList().table))
+        return this.#receiveParsed(message);
+      this.#countSkipped(message);
+      return true;
     } catch (error) {
       // This is a mistake in certwatch. The message was not matched, but the log keeps its bytes, and the feed goes on.
       this.#options.metrics.feedCounts.refused.internal_error += 1;
       const log = lossLog(this.#options.log);
       log.error({ err: error, message: message.toString("base64") }, "a message could not be processed");
+      return false;
     }
   }
 
@@ -57,7 +60,7 @@ export class Watcher {
     if (sample.type === "certificate_update") this.#observeDelay(sample.update);
   }
 
-  #receiveParsed(message: Buffer): void {
+  #receiveParsed(message: Buffer): boolean {
     const { metrics, log } = this.#options;
     const { feedCounts } = metrics;
     const parsed = parseMessage(message);
@@ -69,16 +72,17 @@ export class Watcher {
           "a message could not be understood",
         );
       });
-      return;
+      return false;
     }
     feedCounts.messages[parsed.type] += 1;
     if (parsed.type === "dns_entries") this.#explainDomainsOnly();
-    if (parsed.type !== "certificate_update") return;
+    if (parsed.type !== "certificate_update") return false;
     feedCounts.lastCertificateUpdateMs = Date.now();
     this.#accountFor(message, parsed.update);
     this.#observeDelay(parsed.update);
     const match = matchNames(parsed.update.allDomains, this.#options.watchList());
     if (match !== null) this.#options.onMatch(parsed.update, match);
+    return true;
   }
 
   /** Notes which entry of which log arrived: read from the bytes, or from `update` where their shape is unusual. */

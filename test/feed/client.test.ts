@@ -37,8 +37,10 @@ function startClient(url: string, options: Partial<FeedClientOptions> = {}) {
     maxMessageBytes: 10_000,
     idleTimeoutSeconds: 0,
     onMessage: (message) => {
-      messages.push(message.toString("utf8"));
+      const text = message.toString("utf8");
+      messages.push(text);
       changed();
+      return text.startsWith("update");
     },
     onStateChange: () => {
       states.push(client.state);
@@ -181,6 +183,31 @@ describe("FeedClient", () => {
     expect(lines.map(({ msg }) => msg)).toEqual([expect.stringContaining("cannot connect to the feed")]);
     simulator.refuse(null);
     await simulator.waitForClient();
+  });
+
+  /** The wait after each of `count` connections that brought `sent` and were cut. */
+  async function waitsAfter(sent: string, count: number): Promise<number[]> {
+    const { server, url } = await startServer();
+    server.on("connection", (socket) => socket.send(sent, () => socket.terminate()));
+    const { ending, client } = start({}, url);
+    const last = await ending(count);
+    expect(last).toMatchObject({ msg: "lost the feed", level: 40 });
+    const waits = await Promise.all(
+      Array.from({ length: count }, async (_, i) => (await ending(i + 1)).retry_in_s),
+    );
+    await client.stop();
+    server.close();
+    return waits as number[];
+  }
+
+  test("a connection that brought a certificate update is replaced after the first back-off, however short it was", async () => {
+    for (const seconds of await waitsAfter("update", 5)) expect(seconds).toBeLessThanOrEqual(0.5);
+  });
+
+  test("where connections bring none, heartbeats included, the waits grow", async () => {
+    const waits = await waitsAfter("heartbeat", 4);
+    expect(waits[2]).toBeGreaterThanOrEqual(1);
+    expect(waits[3]).toBeGreaterThanOrEqual(2);
   });
 
   test("a server that answers no pings and sends nothing is left", async () => {

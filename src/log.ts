@@ -2,6 +2,7 @@ import { isatty } from "node:tty";
 import { type Logger, pino } from "pino";
 import { build } from "pino-pretty";
 import { settledWithin } from "./loop.ts";
+import { escaped } from "./terminal.ts";
 
 export type { Logger } from "pino";
 
@@ -30,7 +31,7 @@ export function createLogger(level: LogLevel): Logger {
       {
         ...options,
         formatters: { level: (label) => ({ level: label }) },
-        hooks: { streamWrite: (line) => line.replace(actedOn, (character) => escaped(character, "\\")) },
+        hooks: { streamWrite: (line) => line.replace(actedOn, (character) => escaped(character)) },
       },
       // Without a `minLength` its `flush` waits for nothing.
       pino.destination({ dest: 1, sync: false, minLength: 1, maxLength: maxWaitingBytes }),
@@ -70,13 +71,6 @@ export async function flushed(log: Logger): Promise<boolean> {
 
 /** For what exists nowhere else once it is logged: error lines that are written whatever `LOG_LEVEL` says. */
 export const lossLog = (log: Logger): Logger => log.child({}, { level: "error" });
-
-/** Beyond U+FFFF as two. */
-function escaped(character: string, backslash: string): string {
-  return Array.from({ length: character.length }, (_, i) => {
-    return `${backslash}u${character.charCodeAt(i).toString(16).padStart(4, "0")}`;
-  }).join("");
-}
 
 /** What a rate-limited line says of those that were left out. */
 interface Quiet {

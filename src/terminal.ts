@@ -3,18 +3,22 @@ const unprintable = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu;
 
 /** Text from certificates, servers or file names as it may be shown: what a terminal would act on becomes `\u001b`. */
 export function printable(text: string): string {
-  return text.replace(unprintable, escaped);
+  return text.replace(unprintable, (character) => escaped(character));
 }
 
 /** One line of JSON that no terminal acts on: JSON itself leaves C1 controls and bidi marks as they are. */
 export function jsonLine(value: unknown): string {
-  return JSON.stringify(value).replace(unprintable, escaped);
+  return JSON.stringify(value).replace(unprintable, (character) => escaped(character));
 }
 
-/** Beyond U+FFFF as two `\u` escapes, which JSON takes as well. */
-function escaped(character: string): string {
+/**
+ * A character as `\u001b`, one beyond U+FFFF as two such escapes, as JSON has them.
+ *
+ * @param backslash what stands for the backslash, for text that is unescaped once more before somebody reads it.
+ */
+export function escaped(character: string, backslash = "\\"): string {
   return Array.from({ length: character.length }, (_, i) => {
-    return `\\u${character.charCodeAt(i).toString(16).padStart(4, "0")}`;
+    return `${backslash}u${character.charCodeAt(i).toString(16).padStart(4, "0")}`;
   }).join("");
 }
 

@@ -22,6 +22,7 @@ export function addInventoryCommands(program: Command): void {
     .action(async (files: string[], flags: Flags & { source: string; watch?: true }) => {
       const options = { ...isEmbedded(flags), source: flags.source };
       if (flags.watch === true) {
+        const { untilStopped } = await import("../commands/until-stopped.ts");
         const { inventoryFollow } = await import("../commands/inventory/follow.ts");
         process.exitCode = await inventoryFollow(files, { ...options, signal: untilStopped() });
       } else {
@@ -68,16 +69,4 @@ export function addInventoryCommands(program: Command): void {
       process.exitCode = await inventoryFingerprint(files);
     });
   withExamples(fingerprint, "certwatch inventory fingerprint cert.pem | jq -r .tbs_sha256");
-}
-
-/** Aborted by the first SIGTERM or SIGINT; the second ends the process at once. */
-function untilStopped(): AbortSignal {
-  const stop = new AbortController();
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.on(signal, () => {
-      if (stop.signal.aborted) process.exit(1);
-      stop.abort();
-    });
-  }
-  return stop.signal;
 }

@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,9 +12,11 @@ import { openPool } from "../db/pool.ts";
 import { startCertstreamSimulator } from "../demo/certstream.ts";
 import { startWebhookReceiver, type WebhookReceiver } from "../demo/receiver.ts";
 import { type Chapter, createStory, type Story } from "../demo/story.ts";
-import { addToInventory, watchNames } from "../demo/upstream.ts";
+import { addToInventory } from "../demo/upstream.ts";
 import { createLogger } from "../log.ts";
 import { startService } from "../service.ts";
+import { addWatchEntries } from "../watchlist/edit.ts";
+import { untilStopped } from "./until-stopped.ts";
 
 const graceSeconds = 3;
 const patienceMs = 30_000;
@@ -78,7 +81,7 @@ export async function demo(options: { keep: boolean }): Promise<number> {
 async function prepare(story: Story, dataDir: string, apiUrl: string): Promise<void> {
   const db = openPool(parseDsn(embeddedDsn(dataDir)), { maxConnections: 1 });
   try {
-    await watchNames(db, story.watched);
+    await addWatchEntries(db, story.watched, 10_000);
     await addToInventory(db, story.inventory, "demo");
   } finally {
     await db.end();
@@ -145,8 +148,5 @@ async function keepRunning(running: { apiUrl: string; feed: string; dataDir: str
   console.log(`  health and metrics   ${running.apiUrl}/healthz  ${running.apiUrl}/metrics`);
   console.log(`  simulated feed       ${running.feed}`);
   console.log(`  database             psql -h ${running.dataDir} -U postgres postgres`);
-  await new Promise((resolve) => {
-    process.once("SIGINT", resolve);
-    process.once("SIGTERM", resolve);
-  });
+  await once(untilStopped(), "abort");
 }

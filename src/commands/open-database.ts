@@ -1,10 +1,9 @@
 import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../config.ts";
 import { parseDsn } from "../db/dsn.ts";
 import { DirLockedError, lockDir } from "../db/embedded/dir-lock.ts";
-import { EmbeddedError, embeddedDsn } from "../db/embedded/open.ts";
+import { EmbeddedError, embeddedDsn, embeddedExists } from "../db/embedded/open.ts";
 import { ConnectionError, DeadlineError, errorKind, errorMessage, sqlState } from "../db/errors.ts";
 import { DatabaseUnusableError, type OpenDatabase, openDatabase } from "../db/open.ts";
 import { type Database, openPool } from "../db/pool.ts";
@@ -48,11 +47,6 @@ async function openEmbeddedForCommand(config: Config, mayCreate: boolean): Promi
     }
     await sleep(pollMs);
   }
-}
-
-/** Whether there is an embedded database in `dataDir`, running or not. */
-export function embeddedExists(dataDir: string): boolean {
-  return existsSync(join(dataDir, "pgdata"));
 }
 
 /** `null` where nobody serves the database. */

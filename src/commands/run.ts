@@ -1,6 +1,7 @@
 import { readConfig } from "../config.ts";
 import { createLogger } from "../log.ts";
-import { startService } from "../service.ts";
+import { type Service, startService } from "../service.ts";
+import { untilStopped } from "./until-stopped.ts";
 
 /**
  * Runs the service until SIGTERM or SIGINT; a second one ends the process at once.
@@ -10,23 +11,15 @@ import { startService } from "../service.ts";
 export async function run(options: { embedded: boolean }): Promise<number> {
   const config = readConfig(process.env, options);
   const log = createLogger(config.logLevel);
-  const start = new AbortController();
-  let stop = () => start.abort();
-  let signals = 0;
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.on(signal, () => {
-      signals += 1;
-      if (signals > 1) process.exit(1);
-      stop();
-    });
-  }
+  const stopped = untilStopped();
+  let service: Service;
   try {
-    const service = await startService(config, log, start.signal);
-    stop = () => service.stop();
-    if (start.signal.aborted) service.stop();
-    return await service.stopped;
+    service = await startService(config, log, stopped);
   } catch (error) {
-    if (start.signal.aborted) return 0;
+    if (stopped.aborted) return 0;
     throw error;
   }
+  stopped.addEventListener("abort", () => service.stop());
+  if (stopped.aborted) service.stop();
+  return await service.stopped;
 }

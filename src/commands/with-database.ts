@@ -1,8 +1,9 @@
 import { readConfig } from "../config.ts";
 import { describeTable, type TableDescription } from "../db/describe-table.ts";
+import { embeddedExists } from "../db/embedded/open.ts";
 import type { Database, Queryable } from "../db/pool.ts";
 import { RefusedError } from "./errors.ts";
-import { embeddedExists, openForCommand } from "./open-database.ts";
+import { openForCommand } from "./open-database.ts";
 
 /** Flags that every command with a database has. */
 export interface DatabaseFlags {

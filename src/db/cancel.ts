@@ -1,11 +1,10 @@
 import { connect, isIP, type Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
-import type { HostPort } from "./dsn.ts";
+import { type HostPort, isSocketFolder, unixSocketPath } from "./dsn.ts";
+import { startupCode } from "./startup-codes.ts";
 
 /** Enough for a server that answers; a frozen one is told nothing. */
 const patienceMs = 5_000;
-const sslRequestCode = 80877103;
-const cancelRequestCode = 80877102;
 const tlsAccepted = 0x53; // S
 
 /** What names a session to its server: its BackendKeyData. */
@@ -27,9 +26,7 @@ export function requestCancel(
   tls: false | ConnectionOptions,
   key: BackendKey,
 ): Promise<void> {
-  const socket = host.startsWith("/")
-    ? connect({ path: `${host}/.s.PGSQL.${port}` })
-    : connect({ host, port });
+  const socket = isSocketFolder(host) ? connect(unixSocketPath(host, port)) : connect({ host, port });
   const timer = setTimeout(() => socket.destroy(), patienceMs);
   timer.unref();
   socket.unref();
@@ -41,7 +38,7 @@ export function requestCancel(
         resolve();
       });
   });
-  const request = message(cancelRequestCode, key.processId, key.secretKey);
+  const request = message(startupCode.cancelRequest, key.processId, key.secretKey);
   socket.once("connect", () => {
     if (tls === false) socket.end(request);
     else encrypt(socket, tls, host, (encrypted) => encrypted.end(request));
@@ -65,7 +62,7 @@ function encrypt(
     const encrypted = connectTls({ ...tls, ...key, socket, host, servername: isIP(host) === 0 ? host : "" });
     encrypted.on("error", () => socket.destroy()).once("secureConnect", () => onSecure(encrypted));
   });
-  socket.write(message(sslRequestCode));
+  socket.write(message(startupCode.sslRequest));
 }
 
 /** A message without type: its length, and numbers of four bytes. */

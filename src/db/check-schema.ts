@@ -1,3 +1,4 @@
+import { describeTable } from "./describe-table.ts";
 import type { Database } from "./pool.ts";
 
 /** The database can be reached, but not used. The message names the table or privilege and the command that mends it. */
@@ -42,28 +43,16 @@ const migrate =
 export async function checkSchema(db: Database, deadlineMs: number): Promise<void> {
   const problems: string[] = [];
   for (const { table, privileges, columns } of needed) {
-    const [found] = await db.query<{ exists: boolean; columns: string[]; privileges: string[] }>(
-      {
-        name: "check the schema",
-        text: `
-          SELECT to_regclass($1) IS NOT NULL AS exists,
-            ARRAY(SELECT attname::text FROM pg_attribute
-                  WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped) AS columns,
-            ARRAY(SELECT p FROM unnest($2::text[]) AS p
-                  WHERE to_regclass($1) IS NOT NULL AND has_table_privilege(to_regclass($1), p)) AS privileges`,
-        values: [table, privileges],
-      },
-      deadlineMs,
-    );
-    if (!found!.exists) {
+    const found = await describeTable(db, table, deadlineMs);
+    if (found === null) {
       problems.push(`the table ${table} does not exist: ${migrate}`);
       continue;
     }
-    const missingColumns = columns.filter((column) => !found!.columns.includes(column));
+    const missingColumns = columns.filter((column) => !found.columns.includes(column));
     if (missingColumns.length > 0) {
       problems.push(`the table ${table} lacks ${missingColumns.join(", ")}: ${columnsHint(table)}`);
     }
-    const missingPrivileges = privileges.filter((privilege) => !found!.privileges.includes(privilege));
+    const missingPrivileges = privileges.filter((privilege) => !found.privileges.includes(privilege));
     if (missingPrivileges.length > 0) {
       problems.push(
         `no privilege on ${table}: as its owner, run: GRANT ${missingPrivileges.join(", ")} ON ${table} TO ${await currentRole(db, deadlineMs)};`,

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
-import { type Dsn, DsnError, type HostPort } from "./dsn.ts";
+import { type Dsn, DsnError, type HostPort, hostLabel, isSocketFolder } from "./dsn.ts";
 import {
   ConnectionError,
   DeadlineError,
@@ -105,7 +105,7 @@ async function connectHost(
   { limitMs, signal }: Limits,
 ): Promise<Session> {
   const until = performance.now() + limitMs;
-  const usable: Tls[] = host.host.startsWith("/") ? [false] : attempts;
+  const usable: Tls[] = isSocketFolder(host.host) ? [false] : attempts;
   for (const [index, tls] of usable.entries()) {
     try {
       return await openSession(dsn, host, tls, { limitMs: until - performance.now(), signal });
@@ -129,10 +129,4 @@ function worthOtherTls(error: unknown, tls: Tls): boolean {
     code === "EPROTO" ||
     code === "ECONNRESET"
   );
-}
-
-function hostLabel({ host, port }: HostPort): string {
-  return host.startsWith("/")
-    ? `${host}/.s.PGSQL.${port}`
-    : `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }

@@ -6,6 +6,8 @@ export interface TableDescription {
   /** In words: `table`, `view`, ... */
   kindName: string;
   columns: string[];
+  /** What this role may do with it, of SELECT, INSERT, UPDATE and DELETE. */
+  privileges: string[];
 }
 
 const kindNames: Record<string, string> = {
@@ -22,12 +24,14 @@ export async function describeTable(
   table: string,
   deadlineMs: number,
 ): Promise<TableDescription | null> {
-  const [row] = await db.query<{ kind: string; columns: string[] }>(
+  const [row] = await db.query<{ kind: string; columns: string[]; privileges: string[] }>(
     {
       name: "describe a table",
       text: `SELECT relkind::text AS kind,
                     ARRAY(SELECT attname::text FROM pg_attribute
-                          WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped) AS columns
+                          WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped) AS columns,
+                    ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
+                          WHERE has_table_privilege(pg_class.oid, p)) AS privileges
              FROM pg_class WHERE oid = to_regclass($1)`,
       values: [table],
     },
@@ -36,5 +40,5 @@ export async function describeTable(
   if (row === undefined) return null;
   const kindName = kindNames[row.kind] ?? "relation of another kind";
   const kind = kindName === "table" || kindName === "partitioned table" ? kindName : "other";
-  return { kind, kindName, columns: row.columns };
+  return { kind, kindName, columns: row.columns, privileges: row.privileges };
 }

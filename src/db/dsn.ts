@@ -11,6 +11,18 @@ export interface HostPort {
   port: number;
 }
 
+/** Whether a host is the folder of a Unix socket. */
+export const isSocketFolder = (host: string): boolean => host.startsWith("/");
+
+/** Where Postgres has its Unix socket in a folder. */
+export const unixSocketPath = (folder: string, port: number): string => `${folder}/.s.PGSQL.${port}`;
+
+/** A host as messages name it. */
+export function hostLabel({ host, port }: HostPort): string {
+  if (isSocketFolder(host)) return unixSocketPath(host, port);
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
 /** A Postgres connection URI, taken apart. */
 export interface Dsn {
   /** At least one, in the order in which they are tried. */

@@ -2,7 +2,7 @@ import type { Logger } from "../log.ts";
 import { interruptibleSleep } from "../loop.ts";
 import { applySchema } from "./apply-schema.ts";
 import { checkSchema, SchemaError } from "./check-schema.ts";
-import { parseDsn } from "./dsn.ts";
+import { hostLabel, parseDsn } from "./dsn.ts";
 import { openEmbedded } from "./embedded/open.ts";
 import { errorKind, errorMessage } from "./errors.ts";
 import { type Database, openPool, type SessionPool } from "./pool.ts";
@@ -45,10 +45,9 @@ export async function openDatabase(
   if (postgresDsn !== null) {
     const dsn = parseDsn(postgresDsn);
     const db = openPool(dsn);
-    const hosts = dsn.hosts.map(({ host, port }) => `${host}:${port}`).join(",");
     return {
       db,
-      description: `postgres ${hosts}/${dsn.database ?? ""}`,
+      description: `postgres ${dsn.hosts.map(hostLabel).join(",")}/${dsn.database ?? ""}`,
       warnings: dsn.warnings,
       close: () => db.end(),
     };

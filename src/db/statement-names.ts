@@ -10,7 +10,6 @@ export const serviceStatements = [
   "find by fingerprint",
   "find by TBS hash",
   "find by serial number",
-  "look for the TBS column",
   "judge certificates",
   "claim deliveries",
   "find the next delivery",

@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseDsn } from "../db/dsn.ts";
 import { openPool } from "../db/pool.ts";
+import { addWatchEntries } from "../watchlist/edit.ts";
 import { createAuthority } from "./certificates.ts";
 import { startCertstreamSimulator } from "./certstream.ts";
 import type { CtLog } from "./log-entry.ts";
 import { startWebhookReceiver } from "./receiver.ts";
-import { addToInventory, watchNames } from "./upstream.ts";
+import { addToInventory } from "./upstream.ts";
 
 // The smoke harness: a certstream feed and a webhook receiver for a certwatch that runs beside it. It also plays the
 // upstream systems, and fills watch list and inventory in POSTGRES_DSN. `npm run harness`; Ctrl-C ends it.
@@ -26,7 +27,7 @@ const unauthorized = authority.issue({ dnsNames: [`unauthorized.${watched}`] });
 const unwatched = authority.issue({ dnsNames: ["unwatched.example.net"] });
 
 const db = openPool(parseDsn(dsn), { maxConnections: 1 });
-await watchNames(db, [watched]);
+await addWatchEntries(db, [watched], 10_000);
 await addToInventory(db, [known], "harness");
 await db.end();
 console.log(`watch list: ${watched} is on it; inventory: known.${watched} is in it`);

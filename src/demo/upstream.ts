@@ -1,41 +1,17 @@
 import { createHash } from "node:crypto";
 import type { Queryable } from "../db/pool.ts";
+import { upsertInventory } from "../inventory/upsert.ts";
 import type { Issuance } from "./certificates.ts";
 
-const deadlineMs = 10_000;
-
-/** Does what upstream systems do: puts names on the watch list. Those that are there stay. */
-export async function watchNames(db: Queryable, names: string[]): Promise<void> {
-  await db.execute(
-    {
-      name: "add to the watch list",
-      text: `INSERT INTO public.intent_current (fqdn)
-             SELECT name FROM unnest($1::text[]) AS name
-             WHERE NOT EXISTS (SELECT FROM public.intent_current WHERE fqdn = name)`,
-      values: [names],
-    },
-    deadlineMs,
-  );
-}
-
-/** Does what upstream systems do: puts the final certificates of issuances into the inventory. */
+/** Does what upstream systems do: puts the final certificates of issuances into the inventory, without TBS hashes. */
 export async function addToInventory(db: Queryable, issuances: Issuance[], source: string): Promise<void> {
-  for (const { certificateDer, fields } of issuances) {
-    await db.execute(
-      {
-        name: "add to the inventory",
-        text: `INSERT INTO public.certs (fingerprint_sha1, serial, sans, not_before, not_after, source, added_at)
-               VALUES ($1, $2, $3, $4, $5, $6, EXTRACT(EPOCH FROM now())::bigint) ON CONFLICT DO NOTHING`,
-        values: [
-          createHash("sha1").update(certificateDer).digest("hex"),
-          fields.serialHex,
-          JSON.stringify(fields.dnsNames),
-          fields.notBeforeEpochSeconds,
-          fields.notAfterEpochSeconds,
-          source,
-        ],
-      },
-      deadlineMs,
-    );
-  }
+  const rows = issuances.map(({ certificateDer, fields }) => ({
+    fingerprint_sha1: createHash("sha1").update(certificateDer).digest("hex"),
+    serial: fields.serialHex,
+    sans: fields.dnsNames,
+    not_before: fields.notBeforeEpochSeconds,
+    not_after: fields.notAfterEpochSeconds,
+    tbs_sha256: null,
+  }));
+  await upsertInventory(db, rows, { source, hasTbsColumn: false, deadlineMs: 10_000 });
 }

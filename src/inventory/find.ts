@@ -35,19 +35,6 @@ export interface SerialQuestion {
  */
 export const serialNormalForm = `ltrim(upper(regexp_replace(serial, '[^0-9A-Fa-f]', '', 'g')), '0')`;
 
-/** Whether the inventory can be searched by TBS hash: older tables, and views, may lack the column. */
-export async function inventoryHasTbsColumn(db: Queryable, deadlineMs: number): Promise<boolean> {
-  const rows = await db.query(
-    {
-      name: "look for the TBS column",
-      text: `SELECT FROM pg_attribute
-             WHERE attrelid = to_regclass('public.certs') AND attname = 'tbs_sha256' AND NOT attisdropped`,
-    },
-    deadlineMs,
-  );
-  return rows.length > 0;
-}
-
 /** Which of these SHA-1 fingerprints (lower-case hex) are in the inventory. */
 export async function findByFingerprint(
   db: Queryable,

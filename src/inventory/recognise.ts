@@ -1,3 +1,4 @@
+import { describeTable } from "../db/describe-table.ts";
 import type { Database } from "../db/pool.ts";
 import { normalizeSerial, precertificateUpdateType } from "../issuance/identity.ts";
 import type { PendingCertificate } from "../issuance/pending.ts";
@@ -6,7 +7,6 @@ import {
   findByFingerprint,
   findBySerial,
   findByTbs,
-  inventoryHasTbsColumn,
   type RecognisedIssuance,
   type SerialQuestion,
   type SerialRow,
@@ -89,7 +89,8 @@ export class Inventory {
 
   async #checkColumn(): Promise<void> {
     if (performance.now() < this.#nextColumnCheckMs) return;
-    this.#hasTbsColumn = await inventoryHasTbsColumn(this.#db, deadlineMs);
+    const table = await describeTable(this.#db, "public.certs", deadlineMs);
+    this.#hasTbsColumn = table?.columns.includes("tbs_sha256") ?? false;
     this.#nextColumnCheckMs = performance.now() + columnCheckMs;
   }
 }

@@ -1,15 +1,6 @@
 import { toJson } from "../db/json.ts";
 import type { Queryable } from "../db/pool.ts";
-
-/** A row of `public.certs` to add; see there. */
-export interface NewInventoryRow {
-  fingerprint_sha1: string;
-  serial: string;
-  sans: string[];
-  not_before: number;
-  not_after: number;
-  tbs_sha256: string | null;
-}
+import type { InventoryCertificate } from "./certificate-file.ts";
 
 /**
  * Adds certificates to the inventory, in one statement. Where a fingerprint is there already, only what is missing
@@ -21,7 +12,7 @@ export interface NewInventoryRow {
  */
 export async function upsertInventory(
   db: Queryable,
-  rows: NewInventoryRow[],
+  rows: InventoryCertificate[],
   options: { source: string; hasTbsColumn: boolean; deadlineMs: number },
 ): Promise<Map<string, "added" | "updated">> {
   const [column, value, fill, missing] = options.hasTbsColumn

@@ -81,7 +81,7 @@ describeIfAvailable("every database write broken both ways", NO_POSTGRES, () => 
   // Giving claims back happens only at a stop that interrupts attempts: see below.
   const whileRunning = outboxStatements.filter((name) => name !== "release deliveries");
   const occurrencesOf = (statement: OutboxStatement): number[] => {
-    if (statement === "look for the TBS column") return [1]; // once a minute
+    if (statement === "describe a table") return [1]; // once a minute
     return isShort ? [1] : [1, 2, 3];
   };
   const cases = whileRunning.flatMap((statement) =>

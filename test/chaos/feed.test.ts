@@ -3,8 +3,8 @@ import { parseDsn } from "../../src/db/dsn.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
 import { type CertstreamSimulator, startCertstreamSimulator } from "../../src/demo/certstream.ts";
 import { startWebhookReceiver, type WebhookReceiver } from "../../src/demo/receiver.ts";
-import { watchNames } from "../../src/demo/upstream.ts";
 import { wireMessage } from "../../src/demo/wire.ts";
+import { addWatchEntries } from "../../src/watchlist/edit.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { endPrograms, type Program, spawnProgram } from "../support/program.ts";
 import { describeIfAvailable } from "../support/skip.ts";
@@ -46,7 +46,7 @@ describeIfAvailable("feeds that misbehave, all at once, beside one that does not
     cluster = await startCluster();
     dsn = await cluster.createDatabase();
     db = openPool(parseDsn(dsn));
-    await watchNames(db, [watched]);
+    await addWatchEntries(db, [watched], 10_000);
     receiver = await startWebhookReceiver();
   });
   afterAll(async () => {

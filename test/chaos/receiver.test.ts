@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { parseDsn } from "../../src/db/dsn.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
 import { type CertstreamSimulator, startCertstreamSimulator } from "../../src/demo/certstream.ts";
-import { watchNames } from "../../src/demo/upstream.ts";
+import { addWatchEntries } from "../../src/watchlist/edit.ts";
 import { byHand } from "../support/by-hand.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { endPrograms, spawnProgram } from "../support/program.ts";
@@ -51,7 +51,7 @@ describeIfAvailable("a receiver that misbehaves, while 10,000 alerts wait for it
     cluster = await startCluster();
     dsn = await cluster.createDatabase();
     db = openPool(parseDsn(dsn));
-    await watchNames(db, ["watched.example"]);
+    await addWatchEntries(db, ["watched.example"], 10_000);
     simulator = await startCertstreamSimulator();
     await receiver.open();
   });

@@ -5,9 +5,10 @@ import { parseDsn } from "../../src/db/dsn.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
 import { type Authority, createAuthority, type Issuance } from "../../src/demo/certificates.ts";
 import { startWebhookReceiver, type WebhookReceiver } from "../../src/demo/receiver.ts";
-import { addToInventory, watchNames } from "../../src/demo/upstream.ts";
+import { addToInventory } from "../../src/demo/upstream.ts";
 import { createLogger } from "../../src/log.ts";
 import { type Service, startService } from "../../src/service.ts";
+import { addWatchEntries } from "../../src/watchlist/edit.ts";
 import { byHand } from "../support/by-hand.ts";
 import { type DatabaseSource, NO_POSTGRES_OR_DSN, openPostgres } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
@@ -37,7 +38,7 @@ describeIfAvailable("certwatch on the real certstream-server-go and PostgreSQL",
     beforeEach(async () => {
       const dsn = await postgres.createDatabase();
       db = openPool(parseDsn(dsn), { maxConnections: 1 });
-      await watchNames(db, ["example.org"]);
+      await addWatchEntries(db, ["example.org"], 10_000);
       ours = createAuthority({ commonName: "R11", organization: "Our CA", country: "US" });
       theirs = createAuthority({ commonName: "X1", organization: "Their CA", country: "XX" });
       receiver = await startWebhookReceiver();

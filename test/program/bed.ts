@@ -4,8 +4,8 @@ import { createAuthority, type IssueRequest } from "../../src/demo/certificates.
 import { type CertstreamSimulator, startCertstreamSimulator } from "../../src/demo/certstream.ts";
 import type { CtLog, LogEntry } from "../../src/demo/log-entry.ts";
 import { startWebhookReceiver, type WebhookReceiver } from "../../src/demo/receiver.ts";
-import { watchNames } from "../../src/demo/upstream.ts";
 import { wireMessage } from "../../src/demo/wire.ts";
+import { addWatchEntries } from "../../src/watchlist/edit.ts";
 import { openPglite } from "../support/embedded.ts";
 import { type DatabaseSource, NO_POSTGRES_OR_DSN, openPostgres } from "../support/postgres.ts";
 import {
@@ -61,7 +61,7 @@ export async function openBed(dsn: string): Promise<Bed> {
   const simulator = await startCertstreamSimulator();
   const receiver = await startWebhookReceiver();
   const db = openPool(parseDsn(dsn));
-  await watchNames(db, [watched]);
+  await addWatchEntries(db, [watched], 10_000);
   const env: NodeJS.ProcessEnv = {
     POSTGRES_DSN: withSecrets(dsn, secrets.dsnPassword),
     CERTSTREAM_URL: withSecrets(simulator.url, secrets.feedPassword, secrets.feedToken),

@@ -6,7 +6,7 @@ import { embeddedDsn } from "../../src/db/embedded/open.ts";
 import { openPool } from "../../src/db/pool.ts";
 import { type CertstreamSimulator, startCertstreamSimulator } from "../../src/demo/certstream.ts";
 import { startWebhookReceiver, type WebhookReceiver } from "../../src/demo/receiver.ts";
-import { watchNames } from "../../src/demo/upstream.ts";
+import { addWatchEntries } from "../../src/watchlist/edit.ts";
 import { byHand } from "../support/by-hand.ts";
 import { embeddedDir } from "../support/embedded.ts";
 import {
@@ -55,7 +55,7 @@ describe("run --embedded", () => {
     expect(program.lines.some(({ msg }) => msg.startsWith("the watch list is empty"))).toBe(true);
     if (tellsBlocking) expect(isOutputBlocking(program.pid)).toBe(true);
     const db = openPool(parseDsn(embeddedDsn(dir)), { maxConnections: 1 });
-    await watchNames(db, [watched]);
+    await addWatchEntries(db, [watched], 10_000);
     await db.end();
     await program.waitForMetric("certwatch_watch_entries", (entries) => entries === 1);
     await program.waitForLog("connected to the feed");

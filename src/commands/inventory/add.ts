@@ -1,6 +1,6 @@
 import type { TableDescription } from "../../db/describe-table.ts";
 import type { Database } from "../../db/pool.ts";
-import type { InventoryCertificate } from "../../inventory/certificate-file.ts";
+import type { CertificateFile, InventoryCertificate } from "../../inventory/certificate-file.ts";
 import { upsertInventory } from "../../inventory/upsert.ts";
 import { counted, printable } from "../../terminal.ts";
 import { RefusedError, UsageError } from "../errors.ts";
@@ -46,10 +46,9 @@ export async function inventoryAdd(paths: string[], options: AddOptions): Promis
 async function readAll(files: FoundFile[], report: AddReport): Promise<Map<string, Found>> {
   const found = new Map<string, Found>();
   for (const file of files) {
-    const { certificates, skipped, problems } = await readFound(file);
-    for (const what of skipped) report.skipped(file.path, what);
-    for (const problem of problems) report.problem(`${file.path}: ${problem}`);
-    for (const certificate of certificates) {
+    const read = await readFound(file);
+    report.read(file.path, read);
+    for (const certificate of read.certificates) {
       const { fingerprint_sha1: fingerprint } = certificate;
       if (!found.has(fingerprint)) found.set(fingerprint, { certificate, path: file.path });
     }
@@ -112,9 +111,10 @@ export class AddReport {
     console.error(`bad: ${printable(sentence)}`);
   }
 
-  skipped(path: string, what: string): void {
-    this.#skipped += 1;
-    console.error(`skipped: ${printable(`${path}: ${what}`)}`);
+  read(path: string, { skipped, problems }: CertificateFile): void {
+    this.#skipped += skipped.length;
+    for (const what of skipped) console.error(`skipped: ${printable(`${path}: ${what}`)}`);
+    for (const problem of problems) this.problem(`${path}: ${problem}`);
   }
 
   stored({ certificate, path }: Found, result: "added" | "updated" | "unchanged"): void {

@@ -13,8 +13,7 @@ export async function inventoryFingerprint(paths: string[]): Promise<number> {
   for (const problem of problems) report.problem(problem);
   for (const file of files) {
     const read = await readFound(file);
-    for (const what of read.skipped) report.skipped(file.path, what);
-    for (const problem of read.problems) report.problem(`${file.path}: ${problem}`);
+    report.read(file.path, read);
     for (const certificate of read.certificates) console.log(jsonLine({ ...certificate, file: file.path }));
   }
   return report.problems > 0 ? 1 : 0;

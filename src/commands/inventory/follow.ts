@@ -109,17 +109,16 @@ class Follower {
     const found = new Map<string, { certificate: InventoryCertificate; path: string }>();
     const settled: FoundFile[] = [];
     for (const file of files) {
-      const { certificates, skipped, problems } = await readFound(file);
-      for (const certificate of certificates) {
+      const read = await readFound(file);
+      for (const certificate of read.certificates) {
         found.set(certificate.fingerprint_sha1, { certificate, path: file.path });
       }
-      if (problems.length > 0 && this.#unsettled.get(file.path) !== file.signature) {
+      if (read.problems.length > 0 && this.#unsettled.get(file.path) !== file.signature) {
         this.#unsettled.set(file.path, file.signature);
         continue;
       }
       this.#unsettled.delete(file.path);
-      for (const problem of problems) this.#report.problem(`${file.path}: ${problem}`);
-      for (const what of skipped) this.#report.skipped(file.path, what);
+      this.#report.read(file.path, read);
       settled.push(file);
     }
     if (found.size > 0) {

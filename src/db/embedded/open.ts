@@ -3,6 +3,7 @@ import { createConnection } from "node:net";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
+import { unixSocketPath } from "../dsn.ts";
 import { errorMessage } from "../errors.ts";
 import { DirLockedError, lockDir } from "./dir-lock.ts";
 import type { ForWorker, FromWorker } from "./worker.ts";
@@ -21,9 +22,17 @@ export interface Embedded {
 }
 
 const lockPollMs = 250;
-const SOCKET_NAME = ".s.PGSQL.5432";
+const port = 5432;
 /** `sun_path` of unix(7), without its final NUL; macOS has 104 bytes. */
 const MAX_SOCKET_PATH_BYTES = process.platform === "linux" ? 107 : 103;
+
+/** Where the files of the embedded database are. */
+const filesIn = (dataDir: string): string => join(dataDir, "pgdata");
+
+/** Whether there is an embedded database in `dataDir`, running or not. */
+export function embeddedExists(dataDir: string): boolean {
+  return existsSync(filesIn(dataDir));
+}
 
 /** The DSN of the embedded database in `dataDir`, whether it runs or not. */
 export function embeddedDsn(dataDir: string): string {
@@ -48,7 +57,7 @@ export async function openEmbedded(options: {
   log?: (line: string) => void;
 }): Promise<Embedded> {
   const dataDir = resolve(options.dataDir);
-  const socketPath = join(dataDir, SOCKET_NAME);
+  const socketPath = unixSocketPath(dataDir, port);
   if (Buffer.byteLength(socketPath) > MAX_SOCKET_PATH_BYTES) {
     throw new EmbeddedError(
       `the folder ${dataDir} is too deep: the path of a Unix socket in it would be longer than ` +
@@ -59,7 +68,7 @@ export async function openEmbedded(options: {
   const unlock = await lock(dataDir, socketPath, options.patienceMs ?? 0);
   try {
     rmSync(socketPath, { force: true });
-    const path = join(dataDir, "pgdata");
+    const path = filesIn(dataDir);
     // In a worker of its own, because initdb's memory stays with the worker: half a gigabyte.
     if (!existsSync(path)) await startWorker({ task: "create", path }, options.log);
     const worker = await startWorker({ task: "serve", path, socketPath }, options.log);

@@ -1,3 +1,5 @@
+import { startupCode } from "../startup-codes.ts";
+
 /**
  * A piece of work for the session, or something that is answered without it. `bytes` holds whole messages of the
  * frontend/backend protocol 3.0 (PostgreSQL documentation, chapter 53).
@@ -13,10 +15,6 @@ export interface Unit {
 
 const MAX_STARTUP_BYTES = 10_000; // the server's own limit, MAX_STARTUP_PACKET_LENGTH
 const MAX_UNIT_BYTES = 256 * 1024 * 1024;
-const PROTOCOL_3 = 196608;
-const CANCEL_REQUEST = 80877102;
-const SSL_REQUEST = 80877103;
-const GSS_REQUEST = 80877104;
 const NOTHING = Buffer.alloc(0);
 const COPY_FROM_STDIN = /\bcopy\b[^;]*\bfrom\s+stdin\b/i;
 
@@ -62,9 +60,10 @@ export class MessageReader {
 
   #onStartup(message: Buffer): Unit {
     const code = message.length >= 8 ? message.readInt32BE(4) : 0;
-    if (code === SSL_REQUEST || code === GSS_REQUEST) return { kind: "decline-tls", bytes: NOTHING };
-    if (code === CANCEL_REQUEST) return { kind: "goodbye", bytes: NOTHING }; // nothing can interrupt the session
-    if (code !== PROTOCOL_3) throw new Error("only protocol version 3.0 is spoken here");
+    if (code === startupCode.sslRequest || code === startupCode.gssRequest)
+      return { kind: "decline-tls", bytes: NOTHING };
+    if (code === startupCode.cancelRequest) return { kind: "goodbye", bytes: NOTHING }; // nothing can interrupt the session
+    if (code !== startupCode.protocol3) throw new Error("only protocol version 3.0 is spoken here");
     this.#started = true;
     return { kind: "work", bytes: message };
   }

@@ -4,7 +4,7 @@ import { parseDsn } from "../../../src/db/dsn.ts";
 import { type Database, openPool } from "../../../src/db/pool.ts";
 import { type CertstreamSimulator, startCertstreamSimulator } from "../../../src/demo/certstream.ts";
 import { type Respond, startWebhookReceiver, type WebhookReceiver } from "../../../src/demo/receiver.ts";
-import { watchNames } from "../../../src/demo/upstream.ts";
+import { addWatchEntries } from "../../../src/watchlist/edit.ts";
 import { byHand } from "../../support/by-hand.ts";
 import { endPrograms, type Program, spawnProgram } from "../../support/program.ts";
 import { keepHistory, readHistory } from "./history.ts";
@@ -76,7 +76,7 @@ export class Bed {
 
   /** Fills the watch list, begins the history, and issues certificates for later. */
   async prepare(items: number, options?: Parameters<typeof issueItems>[3]): Promise<void> {
-    await watchNames(this.db, [watched]);
+    await addWatchEntries(this.db, [watched], 10_000);
     await keepHistory(this.db);
     this.#stockOptions = options;
     await this.stockUp(items);

@@ -11,7 +11,7 @@ export type Breakage = (typeof breakages)[number];
 /** Every statement of the outbox. */
 export const outboxStatements = [
   "record certificates",
-  "look for the TBS column",
+  "describe a table",
   "find by fingerprint",
   "find by TBS hash",
   "find by serial number",

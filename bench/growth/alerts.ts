@@ -38,7 +38,7 @@ export const batchCurve: Curve = {
       }
       return {
         heading: "Alerts at once",
-        text: `Known certificates, all of them sent as fast as they are read, to a service that is warm; the receiver answers at once. ${await serverVersion(database)} with fsync, on the same machine. More than 10,000 can be too many for the first look into the inventory: those are judged when their grace of 10 s is over.`,
+        text: `The sender sends known certificates as fast as a warmed-up service reads them; the receiver answers at once. ${await serverVersion(database)} with fsync, on the same machine. At most 10,000 certificates wait for their first lookup: the service judges any others when their grace of 10 s is over.`,
         columns: ["alerts at once", ...columns],
         rows: points.map((point) => [figure(point.x), ...cellsOf(point)]),
         plots: [
@@ -76,7 +76,7 @@ export const latencyCurve: Curve = {
       const underWay = ({ x, rates }: AlertPoint) => (x === 0 ? "" : figure((median(rates) * x) / 1000));
       return {
         heading: "The receiver's latency",
-        text: `${figure(alerts)} known certificates at once, to a service that is warm. ${await serverVersion(database)} with fsync, on the same machine. How many attempts wait for an answer on average is the rate times the latency; \`info\` alerts, as these, may have 24 under way (\`src/alerts/held-events.ts\`).`,
+        text: `${figure(alerts)} known certificates at once, to a warmed-up service. ${await serverVersion(database)} with fsync, on the same machine. The last column is the average number of attempts that wait for an answer: the rate times the latency. For \`info\` alerts, such as these, the limit is 24 (\`src/alerts/held-events.ts\`).`,
         columns: ["answers after, ms", ...columns, "attempts waiting"],
         rows: points.map((point) => [figure(point.x), ...cellsOf(point), underWay(point)]),
         plots: [

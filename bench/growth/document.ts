@@ -10,9 +10,9 @@ const file = join(folder, "growth.md");
 
 const introduction = `# Cost as work grows
 
-Written by \`npm run bench:growth -- --write-docs\`. [performance.md](../performance.md) says how it is measured: the
-compiled service in a process of its own, CPU time of the whole process from the kernel's scheduler, medians with the
-range of the middle half in brackets (in the plots: the line through a point).
+Written by \`npm run bench:growth -- --write-docs\`. It measures the compiled service in a process of its own; CPU time is that
+of the whole process, from the kernel's scheduler. Figures are medians, with the range of the middle half in brackets (in the
+plots: the line through a point). [performance.md](../performance.md) says more.
 `;
 
 /** Writes the plots, and puts the section into growth.md, in the place of the one with its heading if there is one. */

@@ -65,7 +65,7 @@ function tell(report: Reporter, { messagesPerSecond, certwatch, bare }: FeedRate
 function sectionOf(points: FeedRatePoint[]): Measured {
   return {
     heading: "Messages in a second",
-    text: `CPU time of the whole process in per cent of one core, ${figure(entries)} watch entries, nearly nothing matching, everything on. Messages are 9,000 bytes long and come in small groups, every millisecond those that are due: when they are few, waking up for them is what costs.`,
+    text: `CPU time of the whole process, in per cent of one core. ${figure(entries)} watch entries, nearly nothing matches, everything is on. Messages are 9,000 bytes long. The sender sends every millisecond what is due, so at low rates most of the cost is waking up.`,
     columns: ["messages/s", "certwatch, % of a core", "bare consumer, % of a core"],
     rows: points.map(({ messagesPerSecond, certwatch, bare }) => [
       figure(messagesPerSecond),

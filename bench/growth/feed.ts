@@ -12,7 +12,7 @@ const usualNames = 2;
 const bytesPerName = 100;
 
 const how =
-  "Nearly nothing matches. certwatch and a bare `ws` consumer, which only counts, are connected to one sender and take turns.";
+  "Nearly nothing matches. certwatch and a bare `ws` consumer, which only counts messages, take turns on one sender.";
 
 /** Nothing is written to the database while it is measured. */
 const withoutFsync = { fsync: false };
@@ -32,7 +32,7 @@ export const entriesCurve: Curve = {
     }, withoutFsync);
     return sectionOf(measured, {
       heading: "Watch entries",
-      text: `${how} Messages are ${figure(usualBytes)} bytes long, most certificates have two names.`,
+      text: `${how} Messages are ${figure(usualBytes)} bytes long; most certificates have two names.`,
       label: "watch entries",
       file: "entries.svg",
     });
@@ -53,7 +53,7 @@ export const sansCurve: Curve = {
     }, withoutFsync);
     return sectionOf(measured, {
       heading: "Names in a certificate",
-      text: `${how} 10,000 watch entries. Each name makes the message longer by ${bytesPerName} bytes or so, as in real ones, where it stands among the names, in an extension and in the DER.`,
+      text: `${how} 10,000 watch entries. Each name makes the message about ${bytesPerName} bytes longer, as in real messages, which have it three times: among the names, in an extension, and in the DER.`,
       label: "names (SANs) in each certificate",
       file: "sans.svg",
     });

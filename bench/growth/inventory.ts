@@ -86,7 +86,7 @@ function sectionOf(points: InventoryPoint[], version: string): Measured {
   });
   return {
     heading: "The inventory",
-    text: `Wall time to judge ${figure(alertsPerTurn)} certificates whose grace is over, by the service's judge against ${version} with fsync, from reading them to the commit of the last verdict; of it, in brackets, the statements that look into \`public.certs\`. Certificates come from all over the inventory, others each time. The machine's memory holds the table, PostgreSQL's own (128 MB) does not. Who is recognised by serial number, or not at all, was looked for by fingerprint and TBS hash before.`,
+    text: `Wall time in which the service's judge judges ${figure(alertsPerTurn)} certificates whose grace is over, from reading them to the commit of the last verdict. In brackets: the part of it that the lookups in \`public.certs\` take. ${version} with fsync. Each turn takes other certificates, from all over the inventory. The machine's memory holds the table; PostgreSQL's own memory (128 MB) does not. Certificates in the last two columns were first looked up by fingerprint and TBS hash.`,
     columns: ["rows", "MB, indexes included", ...bases.map(({ name }) => `${name}, ms`)],
     rows: points.map((point) => [
       figure(point.size),

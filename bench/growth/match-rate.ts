@@ -86,7 +86,7 @@ function sectionOf(points: RatePoint[], version: string): Measured {
   const matching = points.filter(({ percent }) => percent > 0);
   return {
     heading: "Messages that match",
-    text: `Every match is a known certificate, recorded, judged, delivered and marked: a turn ends with the commit of the last one. Messages come as fast as they are read. ${version} with fsync, on the same machine; its CPU time is that of all its processes. What an alert costs is the difference to a message that does not match.`,
+    text: `Every match is a known certificate. The service records, judges and delivers it, and writes the outcome down; a turn ends with the last of these commits. Messages come as fast as they are read. ${version} with fsync, on the same machine; its CPU time is that of all its processes. The last column is what a match costs more than a message that does not match.`,
     columns: [
       "of the messages match",
       "certwatch, us CPU per message",

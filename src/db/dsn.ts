@@ -1,9 +1,9 @@
 /** libpq's sslmode (PostgreSQL documentation, 32.19.3). */
-const SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
-type SslMode = (typeof SSL_MODES)[number];
+const sslModes = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
+type SslMode = (typeof sslModes)[number];
 
-const SESSION_ATTRS = ["any", "read-write", "primary"] as const;
-type TargetSessionAttrs = (typeof SESSION_ATTRS)[number];
+const sessionAttrs = ["any", "read-write", "primary"] as const;
+type TargetSessionAttrs = (typeof sessionAttrs)[number];
 
 /** `host` is a name, an address, or (starting with `/`) the folder of a Unix socket. */
 export interface HostPort {
@@ -50,10 +50,10 @@ export class DsnError extends Error {
   override readonly name = "DsnError";
 }
 
-const FORM = "postgres://user:password@host:5432/database";
-const ENCODE_HINT = "percent-encode special characters of user and password, '/' as %2F, '@' as %40";
+const expectedForm = "postgres://user:password@host:5432/database";
+const encodeHint = "percent-encode special characters of user and password, '/' as %2F, '@' as %40";
 /** Pieces of a DSN as text: user information, hosts, path, query. `#` has no meaning in libpq's URIs. */
-const PIECES = /^postgres(?:ql)?:\/\/(?:([^/?]*)@)?([^/?@]*)(?:\/([^?]*))?(?:\?(.*))?$/s;
+const dsnPieces = /^postgres(?:ql)?:\/\/(?:([^/?]*)@)?([^/?@]*)(?:\/([^?]*))?(?:\?(.*))?$/s;
 
 /**
  * Parses `postgres://` and `postgresql://` URIs as libpq does (PostgreSQL documentation, 32.1.1.2), several
@@ -61,11 +61,10 @@ const PIECES = /^postgres(?:ql)?:\/\/(?:([^/?]*)@)?([^/?@]*)(?:\/([^?]*))?(?:\?(
  * @throws DsnError
  */
 export function parseDsn(text: string, env: NodeJS.ProcessEnv = process.env): Dsn {
-  if (!/^postgres(ql)?:\/\//.test(text)) throw new DsnError(`is not of the form ${FORM}`);
-  const pieces = PIECES.exec(text);
+  if (!/^postgres(ql)?:\/\//.test(text)) throw new DsnError(`is not of the form ${expectedForm}`);
+  const pieces = dsnPieces.exec(text);
   // An unencoded `/` or `?` in a password puts the rest of it where path and query are: echo nothing.
-  if (pieces === null || pieces[3]?.includes("@"))
-    throw new DsnError(`cannot be taken apart: ${ENCODE_HINT}`);
+  if (pieces === null || pieces[3]?.includes("@")) throw new DsnError(`cannot be taken apart: ${encodeHint}`);
   const [, userInfo = "", authority = "", path = "", query = ""] = pieces;
   const parameters = parseQuery(query);
   const take = (name: string): string | undefined => {
@@ -84,7 +83,7 @@ export function parseDsn(text: string, env: NodeJS.ProcessEnv = process.env): Ds
     sslRootCert: take("sslrootcert"),
     sslCert: take("sslcert"),
     sslKey: take("sslkey"),
-    targetSessionAttrs: oneOf("target_session_attrs", take("target_session_attrs") ?? "any", SESSION_ATTRS),
+    targetSessionAttrs: oneOf("target_session_attrs", take("target_session_attrs") ?? "any", sessionAttrs),
     connectTimeoutSeconds: connectTimeout(take("connect_timeout")),
     applicationName: take("application_name") ?? take("fallback_application_name"),
     options: take("options"),
@@ -101,7 +100,7 @@ export function maskDsn(text: string): string {
   } catch {
     return "(unreadable DSN)";
   }
-  const [, userInfo, authority = "", path, query] = PIECES.exec(text) ?? [];
+  const [, userInfo, authority = "", path, query] = dsnPieces.exec(text) ?? [];
   const user = userInfo?.includes(":") ? `${userInfo.slice(0, userInfo.indexOf(":"))}:***` : userInfo;
   const parameters = query?.split("&").map((one) => {
     const name = one.split("=", 1)[0] ?? "";
@@ -146,7 +145,7 @@ function parseHosts(
 function splitHostPort(entry: string): { host: string; port: string | undefined } {
   const match = /^(?:\[([^\]]+)\]|([^:[\]]*))(?::(.*))?$/s.exec(entry);
   if (match === null)
-    throw new DsnError(`has a host that cannot be read: IPv6 addresses go in [], ${ENCODE_HINT}`);
+    throw new DsnError(`has a host that cannot be read: IPv6 addresses go in [], ${encodeHint}`);
   return { host: match[1] ?? decode(match[2] ?? ""), port: match[3] };
 }
 
@@ -155,7 +154,7 @@ function parsePort(text: string | undefined): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
   // What stands in the port's place may be a piece of an unencoded password: it is not echoed.
   if (port < 1 || port > 65535)
-    throw new DsnError(`has a port that is not a number from 1 to 65535 (${ENCODE_HINT})`);
+    throw new DsnError(`has a port that is not a number from 1 to 65535 (${encodeHint})`);
   return port;
 }
 
@@ -165,7 +164,7 @@ function sslMode(mode: string | undefined, ssl: string | undefined, rootCert: st
   const value = oneOf(
     "sslmode",
     mode ?? (ssl === "true" ? "require" : system ? "verify-full" : "prefer"),
-    SSL_MODES,
+    sslModes,
   );
   if (system && value !== "verify-full")
     throw new DsnError("has sslrootcert=system, which needs sslmode=verify-full");

@@ -35,7 +35,7 @@ export class NoHostError extends ConnectionError {
  * SQLSTATE (five characters) or its class (two) to kind; the longer key wins, `fatal` is the default.
  * Source: PostgreSQL documentation, appendix A.
  */
-export const KIND_BY_SQLSTATE: Readonly<Record<string, ErrorKind>> = {
+export const kindBySqlState: Readonly<Record<string, ErrorKind>> = {
   "08": "retryable", // connection exceptions
   "08P01": "fatal", // protocol violation: this client and this server do not understand each other
   "21": "bad-data", // cardinality violation: the same key twice in one ON CONFLICT statement
@@ -59,7 +59,7 @@ export const KIND_BY_SQLSTATE: Readonly<Record<string, ErrorKind>> = {
 };
 
 /** Errors of sockets and of the resolver (`error.code`) that mean "not now". Other codes are fatal. */
-const RETRYABLE_CODES: ReadonlySet<string> = new Set([
+const retryableCodes: ReadonlySet<string> = new Set([
   "ECONNABORTED",
   "ECONNREFUSED",
   "ECONNRESET",
@@ -87,13 +87,13 @@ export function sqlState(error: unknown): string | undefined {
 /** Tells what to do about an error that a `Database` threw. Anything unknown is `fatal`. */
 export function errorKind(error: unknown): ErrorKind {
   const state = sqlState(error);
-  if (state !== undefined) return KIND_BY_SQLSTATE[state] ?? KIND_BY_SQLSTATE[state.slice(0, 2)] ?? "fatal";
+  if (state !== undefined) return kindBySqlState[state] ?? kindBySqlState[state.slice(0, 2)] ?? "fatal";
   if (error instanceof DeadlineError) return "retryable";
   if (error instanceof NoHostError) {
     return error.errors.some((one) => errorKind(one) === "retryable") ? "retryable" : "fatal";
   }
   const code = (error as { code?: unknown } | null | undefined)?.code;
-  if (typeof code === "string") return RETRYABLE_CODES.has(code) ? "retryable" : "fatal";
+  if (typeof code === "string") return retryableCodes.has(code) ? "retryable" : "fatal";
   return error instanceof ConnectionError ? "retryable" : "fatal";
 }
 
@@ -113,7 +113,7 @@ export function failedStatement(error: unknown): StatementName | undefined {
   return failedStatements.get(error) ?? failedStatement((error as { cause?: unknown }).cause);
 }
 
-const MAX_MESSAGE_CHARACTERS = 500;
+const maxMessageCharacters = 500;
 
 /**
  * One readable line about an error, for logs and `last_error`: the message and the SQLSTATE or errno.
@@ -123,7 +123,7 @@ export function errorMessage(error: unknown): string {
   const code = sqlState(error) ?? (error as { code?: unknown } | null | undefined)?.code;
   const text = (error instanceof Error ? error.message || aggregated(error) : String(error))
     .replace(/\s+/g, " ")
-    .slice(0, MAX_MESSAGE_CHARACTERS);
+    .slice(0, maxMessageCharacters);
   return typeof code === "string" && !text.includes(code) ? `${text} (${code})` : text;
 }
 

@@ -50,7 +50,7 @@ export interface SessionPool extends Database {
 }
 
 /** For statements under way when the pool is ended, and for a server to answer a goodbye. */
-const CLOSE_PATIENCE_MS = 2000;
+const closePatienceMs = 2000;
 
 /**
  * Opens no connection yet. `pg`'s own pool is not used: it knows one host, one TLS setting, and one time-out
@@ -140,10 +140,10 @@ class Pool implements SessionPool {
     const timer = setTimeout(() => {
       this.#abort.abort();
       asked = Promise.all([...this.#lent].map((session) => session.abandon()));
-    }, CLOSE_PATIENCE_MS);
+    }, closePatienceMs);
     await allClosed;
     clearTimeout(timer);
-    await settledWithin(asked, CLOSE_PATIENCE_MS);
+    await settledWithin(asked, closePatienceMs);
   }
 
   /** @param statement what the session is wanted for. */
@@ -236,7 +236,7 @@ class Pool implements SessionPool {
 
   /** Says goodbye, but does not wait long for a server that does not answer. */
   async #closeSession(session: Session): Promise<void> {
-    const timer = setTimeout(() => session.destroy(), CLOSE_PATIENCE_MS);
+    const timer = setTimeout(() => session.destroy(), closePatienceMs);
     await session.client.end().catch(() => {});
     clearTimeout(timer);
     this.#freePlace();

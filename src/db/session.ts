@@ -129,14 +129,14 @@ export function explainError(error: unknown): unknown {
   return new ConnectionError(message || errorMessage(error), { cause: error });
 }
 
-const INT8 = 20;
-const INT8_ARRAY = 1016;
+const int8Oid = 20;
+const int8ArrayOid = 1016;
 
 /** int8 as a number: ids and epoch seconds are far below 2^53. For these sessions only, not for all of `pg`. */
 const getTypeParser = ((oid: number, format?: "text" | "binary") => {
-  if (oid === INT8) return Number;
+  if (oid === int8Oid) return Number;
   const parse = pg.types.getTypeParser(oid, format as "text");
-  if (oid === INT8_ARRAY)
+  if (oid === int8ArrayOid)
     return (text: string) => (parse(text) as (string | null)[]).map((v) => (v === null ? v : Number(v)));
   return parse;
 }) as typeof pg.types.getTypeParser;

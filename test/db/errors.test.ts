@@ -6,7 +6,7 @@ import {
   type ErrorKind,
   errorKind,
   errorMessage,
-  KIND_BY_SQLSTATE,
+  kindBySqlState,
   NoHostError,
   sqlState,
 } from "../../src/db/errors.ts";
@@ -20,7 +20,7 @@ function socketError(code: string): Error {
 }
 
 describe("errorKind", () => {
-  test.each(Object.entries(KIND_BY_SQLSTATE))("follows its table: %s is %s", (state, kind) => {
+  test.each(Object.entries(kindBySqlState))("follows its table: %s is %s", (state, kind) => {
     expect(errorKind(serverError(state.padEnd(5, "0")))).toBe(kind);
   });
 

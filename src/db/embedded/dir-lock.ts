@@ -19,7 +19,7 @@ export class DirLockedError extends Error {
   }
 }
 
-const NAME = /^lock\.(\d+)$/;
+const lockName = /^lock\.(\d+)$/;
 
 /**
  * Takes a folder for this process, also when the last owner was killed. Returns the release.
@@ -56,12 +56,12 @@ export function lockDir(dir: string): () => void {
 }
 
 function highestGeneration(dir: string): number {
-  return Math.max(0, ...readdirSync(dir).map((name) => Number(NAME.exec(name)?.[1] ?? 0)));
+  return Math.max(0, ...readdirSync(dir).map((name) => Number(lockName.exec(name)?.[1] ?? 0)));
 }
 
 function removeOlder(dir: string, generation: number): void {
   for (const name of readdirSync(dir)) {
-    const own = NAME.exec(name)?.[1];
+    const own = lockName.exec(name)?.[1];
     if (own !== undefined && Number(own) < generation) rmSync(join(dir, name), { force: true });
   }
 }

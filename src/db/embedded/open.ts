@@ -24,7 +24,7 @@ export interface Embedded {
 const lockPollMs = 250;
 const port = 5432;
 /** `sun_path` of unix(7), without its final NUL; macOS has 104 bytes. */
-const MAX_SOCKET_PATH_BYTES = process.platform === "linux" ? 107 : 103;
+const maxSocketPathBytes = process.platform === "linux" ? 107 : 103;
 
 /** Where the files of the embedded database are. */
 const filesIn = (dataDir: string): string => join(dataDir, "pgdata");
@@ -58,10 +58,10 @@ export async function openEmbedded(options: {
 }): Promise<Embedded> {
   const dataDir = resolve(options.dataDir);
   const socketPath = unixSocketPath(dataDir, port);
-  if (Buffer.byteLength(socketPath) > MAX_SOCKET_PATH_BYTES) {
+  if (Buffer.byteLength(socketPath) > maxSocketPathBytes) {
     throw new EmbeddedError(
       `the folder ${dataDir} is too deep: the path of a Unix socket in it would be longer than ` +
-        `${MAX_SOCKET_PATH_BYTES} bytes; choose a shorter one (DATA_DIR)`,
+        `${maxSocketPathBytes} bytes; choose a shorter one (DATA_DIR)`,
     );
   }
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });

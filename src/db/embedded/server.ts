@@ -1,17 +1,17 @@
 import { createServer, type Server, type Socket } from "node:net";
 import type { PGlite } from "@electric-sql/pglite";
 import {
-  COPY_IN_TEXT,
+  copyInTextMessage,
   errorResponse,
   MessageReader,
   query,
-  SYNC,
+  syncMessage,
   type Unit,
   withoutFirstMessage,
 } from "./wire.ts";
 
 /** Ends a client that leaves a transaction open without a word for this long. */
-const IDLE_IN_TRANSACTION_MS = 5000;
+const idleInTransactionMs = 5000;
 
 interface Client {
   socket: Socket;
@@ -83,7 +83,7 @@ export class EmbeddedServer {
   #take(client: Client, item: Unit): void {
     if (item.kind === "decline-tls") client.socket.write("N");
     else if (item.kind === "goodbye") client.socket.end();
-    else if (item.kind === "copy-begins") client.socket.write(COPY_IN_TEXT);
+    else if (item.kind === "copy-begins") client.socket.write(copyInTextMessage);
     else {
       client.units.push(item);
       this.#pump();
@@ -140,7 +140,7 @@ export class EmbeddedServer {
   async #rollback(): Promise<void> {
     this.#holder = undefined;
     clearTimeout(this.#idleTimer);
-    await this.#exec(Buffer.concat([SYNC, query("ROLLBACK")]));
+    await this.#exec(Buffer.concat([syncMessage, query("ROLLBACK")]));
   }
 
   async #exec(bytes: Buffer): Promise<Buffer> {
@@ -159,13 +159,13 @@ export class EmbeddedServer {
     const holder = this.#holder;
     if (holder === undefined || holder.units.length > 0) return;
     this.#idleTimer = setTimeout(() => {
-      const seconds = IDLE_IN_TRANSACTION_MS / 1000;
+      const seconds = idleInTransactionMs / 1000;
       const message = `the transaction was idle for ${seconds} s and is rolled back: it would stall certwatch`;
       holder.socket.end(errorResponse("FATAL", "25P03", message));
       holder.closed = true;
       holder.units = [];
       this.#clients.delete(holder);
       this.#pump();
-    }, IDLE_IN_TRANSACTION_MS);
+    }, idleInTransactionMs);
   }
 }

@@ -13,10 +13,10 @@ export interface Unit {
   bytes: Buffer;
 }
 
-const MAX_STARTUP_BYTES = 10_000; // the server's own limit, MAX_STARTUP_PACKET_LENGTH
-const MAX_UNIT_BYTES = 256 * 1024 * 1024;
-const NOTHING = Buffer.alloc(0);
-const COPY_FROM_STDIN = /\bcopy\b[^;]*\bfrom\s+stdin\b/i;
+const maxStartupBytes = 10_000; // the server's own limit, MAX_STARTUP_PACKET_LENGTH
+const maxUnitBytes = 256 * 1024 * 1024;
+const nothing = Buffer.alloc(0);
+const copyFromStdin = /\bcopy\b[^;]*\bfrom\s+stdin\b/i;
 
 /** Cuts what one client sends into units. */
 export class MessageReader {
@@ -43,7 +43,7 @@ export class MessageReader {
     let first = this.#chunks[0]!;
     if (first.length < typeBytes + 4) first = this.#joined();
     const length = typeBytes + first.readInt32BE(typeBytes);
-    const limit = this.#started ? MAX_UNIT_BYTES : MAX_STARTUP_BYTES;
+    const limit = this.#started ? maxUnitBytes : maxStartupBytes;
     if (length < typeBytes + 4 || length > limit) throw new Error(`a message of ${length} bytes is refused`);
     if (this.#size < length) return undefined;
     const all = this.#joined();
@@ -61,8 +61,8 @@ export class MessageReader {
   #onStartup(message: Buffer): Unit {
     const code = message.length >= 8 ? message.readInt32BE(4) : 0;
     if (code === startupCode.sslRequest || code === startupCode.gssRequest)
-      return { kind: "decline-tls", bytes: NOTHING };
-    if (code === startupCode.cancelRequest) return { kind: "goodbye", bytes: NOTHING }; // nothing can interrupt the session
+      return { kind: "decline-tls", bytes: nothing };
+    if (code === startupCode.cancelRequest) return { kind: "goodbye", bytes: nothing }; // nothing can interrupt the session
     if (code !== startupCode.protocol3) throw new Error("only protocol version 3.0 is spoken here");
     this.#started = true;
     return { kind: "work", bytes: message };
@@ -70,18 +70,17 @@ export class MessageReader {
 
   #onMessage(message: Buffer): Unit | undefined {
     const type = String.fromCharCode(message[0]!);
-    if (type === "X") return { kind: "goodbye", bytes: NOTHING };
+    if (type === "X") return { kind: "goodbye", bytes: nothing };
     this.#unitSize += message.length;
-    if (this.#unitSize > MAX_UNIT_BYTES)
-      throw new Error(`more than ${MAX_UNIT_BYTES} bytes at once are refused`);
+    if (this.#unitSize > maxUnitBytes) throw new Error(`more than ${maxUnitBytes} bytes at once are refused`);
     this.#unit.push(message);
     if (this.#copying) return type === "c" || type === "f" ? this.#finish("copy") : undefined;
-    const copies = (type === "Q" || type === "P") && COPY_FROM_STDIN.test(message.toString("latin1"));
+    const copies = (type === "Q" || type === "P") && copyFromStdin.test(message.toString("latin1"));
     if (copies) {
       // PGlite reads a COPY's data in the same call as the command, and goes down where it is not there yet.
       if (type === "P") throw new Error("COPY FROM STDIN works with the simple query protocol only");
       this.#copying = true;
-      return { kind: "copy-begins", bytes: NOTHING };
+      return { kind: "copy-begins", bytes: nothing };
     }
     if (type === "Q" || type === "S" || type === "F") return this.#finish("work");
     return type === "H" ? this.#finish("flush") : undefined;
@@ -106,10 +105,10 @@ function message(type: string, body: Buffer): Buffer {
 
 export const query = (sql: string): Buffer => message("Q", Buffer.from(`${sql}\0`));
 
-export const SYNC = message("S", NOTHING);
+export const syncMessage = message("S", nothing);
 
 /** CopyInResponse: text, and no word on the columns, which clients do not need. */
-export const COPY_IN_TEXT = message("G", Buffer.from([0, 0, 0]));
+export const copyInTextMessage = message("G", Buffer.from([0, 0, 0]));
 
 export function errorResponse(severity: "FATAL" | "ERROR", sqlState: string, text: string): Buffer {
   return message("E", Buffer.from(`S${severity}\0V${severity}\0C${sqlState}\0M${text}\0\0`));

@@ -43,7 +43,7 @@ function fsyncOrPanic(fd: number): void {
 }
 
 /** PGlite starts with `-F`, fsync off: what is acknowledged must survive a power cut here. */
-const START_PARAMS = [
+const startParams = [
   ...PGlite.defaultStartParams.filter((parameter) => parameter !== "-F"),
   ...["-c", "wal_sync_method=fsync"], // fdatasync is an empty function in PGlite
   ...["-c", "shared_buffers=16MB"],
@@ -75,7 +75,7 @@ async function serve(path: string, socketPath: string): Promise<void> {
 
 async function open(path: string): Promise<PGlite> {
   const fs = new DurableNodeFS(path);
-  const db = await PGlite.create({ fs, startParams: START_PARAMS, onStderr: watchServerLog });
+  const db = await PGlite.create({ fs, startParams, onStderr: watchServerLog });
   // Every start writes the control file. Another version of PGlite may be built otherwise: better no database.
   if (fs.fsyncs === 0) throw new Error("this version of PGlite does not ask for fsync");
   return db;

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import {
-  COPY_IN_TEXT,
+  copyInTextMessage,
   MessageReader,
   query,
-  SYNC,
+  syncMessage,
   type Unit,
   withoutFirstMessage,
 } from "../../../src/db/embedded/wire.ts";
@@ -31,7 +31,7 @@ const read = (chunks: Buffer[]): Unit[] => {
 };
 
 describe("MessageReader", () => {
-  const batch = Buffer.concat([of("P", 100_000), of("B", 9), of("D", 2), of("E", 5), SYNC]);
+  const batch = Buffer.concat([of("P", 100_000), of("B", 9), of("D", 2), of("E", 5), syncMessage]);
   const copy = Buffer.concat([query("COPY t FROM STDIN"), of("d", 3), of("d", 4), of("c", 0)]);
   const dialogue = [
     opening(80877103),
@@ -39,7 +39,7 @@ describe("MessageReader", () => {
     batch,
     of("P", 9),
     of("H", 0),
-    SYNC,
+    syncMessage,
     copy,
     query("SELECT 1"),
     of("X", 0),
@@ -49,7 +49,7 @@ describe("MessageReader", () => {
     { kind: "work", bytes: STARTUP },
     { kind: "work", bytes: batch },
     { kind: "flush", bytes: Buffer.concat([of("P", 9), of("H", 0)]) },
-    { kind: "work", bytes: SYNC },
+    { kind: "work", bytes: syncMessage },
     { kind: "copy-begins", bytes: Buffer.alloc(0) },
     { kind: "copy", bytes: copy },
     { kind: "work", bytes: query("SELECT 1") },
@@ -87,9 +87,9 @@ describe("MessageReader", () => {
 });
 
 test("withoutFirstMessage takes out one message", () => {
-  const messages = Buffer.concat([SYNC, COPY_IN_TEXT, COPY_IN_TEXT]);
-  expect(withoutFirstMessage(messages, "G")).toEqual(Buffer.concat([SYNC, COPY_IN_TEXT]));
-  expect(withoutFirstMessage(SYNC, "G")).toEqual(SYNC);
+  const messages = Buffer.concat([syncMessage, copyInTextMessage, copyInTextMessage]);
+  expect(withoutFirstMessage(messages, "G")).toEqual(Buffer.concat([syncMessage, copyInTextMessage]));
+  expect(withoutFirstMessage(syncMessage, "G")).toEqual(syncMessage);
 });
 
 function copyParse(): Buffer {

@@ -146,7 +146,7 @@ function namesOf(leaf: JsonObject): string[] {
 }
 
 /** Hex in any notation. A serial of zero, or of absurd length, does not tell certificates apart. */
-function toSerial(value: unknown): string | null {
+export function toSerial(value: unknown): string | null {
   const serial = nonEmpty(value);
   return serial !== null && serial.length <= maxSerialLength && /[1-9A-Fa-f]/.test(serial) ? serial : null;
 }

@@ -1,98 +1,216 @@
 /**
- * A reader for DER (ITU-T X.690) that copies nothing: elements are offsets into the bytes. As much of ASN.1 as the
- * outline of a certificate needs.
+ * A reader for DER (ITU-T X.690) that copies nothing: elements are offsets into the bytes. It also reads BER, which
+ * OpenSSL takes for DER, and remembers where it met any. It never looks inside an element that nobody asks about.
  */
 
-/** Where an element starts, where its contents start, and where both end (exclusive). */
+/** Where an element starts, where its contents start and end, and where the element after it starts. */
 export interface Element {
+  /**
+   * The identifier octet: class, constructed bit and tag number. A number of 31 or more, which X.509 has none of, reads as
+   * 31, so that it equals no tag of ours.
+   */
+  tag: number;
   start: number;
   contents: number;
+  /** Exclusive. Behind it, an element of indefinite length has two octets more. */
   end: number;
+  next: number;
 }
 
-/** A child that an element has at this place, or may have. */
-export interface Field {
+/** The bytes are not what a certificate needs at this place. The message is a phrase for people. */
+export class Malformed extends Error {}
+
+interface Header {
   tag: number;
-  isOptional: boolean;
+  contents: number;
+  /** -1 where the length is indefinite. */
+  length: number;
+  isDer: boolean;
 }
 
-export const required = (tag: number): Field => ({ tag, isOptional: false });
-export const optional = (tag: number): Field => ({ tag, isOptional: true });
+const constructedBit = 0x20;
+const highTagNumber = 0x1f;
+/** Go and OpenSSL refuse larger ones. */
+const maxTagNumber = 0x7fff_ffff;
+/** OpenSSL joins strings in pieces that are nested this deep (crypto/asn1/tasn_dec.c, ASN1_MAX_STRING_NEST). */
+const maxStringNesting = 5;
+/** Longer identifiers than this are none of those that certificates are read for, however they are padded. */
+const maxObjectIdentifierLength = 64;
 
-/** Certificates nest to 7 or so outside of their extension values, which are octets to this reader. */
-const maxDepth = 16;
+export class DerReader {
+  readonly bytes: Buffer;
+  /** Offset of the first element read so far whose encoding is BER but not DER. */
+  berAt: number | null = null;
 
-/**
- * The one element that these bytes are, to the last; `null` for other bytes. Everything constructed in it is known to
- * consist of whole elements; it takes O(length) and bounded stack.
- */
-export function onlyElement(der: Uint8Array): Element | null {
-  const element = elementAt(der, 0, der.length);
-  return element?.end === der.length && isWellFormed(der, element, maxDepth) ? element : null;
-}
-
-function isWellFormed(der: Uint8Array, element: Element, depthLeft: number): boolean {
-  const isConstructed = (der[element.start]! & 0x20) !== 0;
-  if (!isConstructed) return true;
-  if (depthLeft === 0) return false;
-  for (let at = element.contents; at < element.end; ) {
-    const child = elementAt(der, at, element.end);
-    if (child === null || !isWellFormed(der, child, depthLeft - 1)) return false;
-    at = child.end;
+  constructor(bytes: Uint8Array) {
+    this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
-  return true;
+
+  /**
+   * The element at `start`, which ends by `limit`; `null` where there is none. Takes constant time, for an indefinite
+   * length O(length).
+   */
+  elementAt(start: number, limit: number): Element | null {
+    const header = this.#headerAt(start, limit);
+    if (header === null) return null;
+    const { tag, contents, length } = header;
+    const isIndefinite = length < 0;
+    const end = isIndefinite ? this.#endOfContents(contents, limit) : contents + length;
+    if (end === null || end > limit) return null;
+    if (!header.isDer) this.berAt ??= start;
+    return { tag, start, contents, end, next: isIndefinite ? end + 2 : end };
+  }
+
+  /**
+   * What is inside an explicit tag (X.690 section 8.14) at `start`. `isExact` is false where the tag claims another length
+   * than that; certificate-transparency-go never looks at it (asn1/asn1.go, parseField), and goes on behind the inner one.
+   */
+  explicitAt(
+    start: number,
+    limit: number,
+  ): { tag: number; inner: Element; next: number; isExact: boolean } | null {
+    const header = this.#headerAt(start, limit);
+    const inner = header && this.elementAt(header.contents, limit);
+    if (!header || !inner) return null;
+    const outer = this.elementAt(start, limit);
+    const isExact = outer?.end === inner.next;
+    return { tag: header.tag, inner, next: isExact ? outer.next : inner.next, isExact };
+  }
+
+  /** The children of `parent` one after the other. Throws `Malformed` where one breaks off, once the others were given. */
+  *children(parent: Element): Generator<Element, void> {
+    for (let at = parent.contents; at < parent.end; ) {
+      const child = this.elementAt(at, parent.end);
+      if (child === null) throw new Malformed(`an element breaks off at octet ${at}`);
+      yield child;
+      at = child.next;
+    }
+  }
+
+  /**
+   * What is in a string of octets or characters. In BER a string may come in pieces, which are joined (X.690 section 8.7);
+   * `null` where they cannot be.
+   */
+  octets(element: Element, nestingLeft = maxStringNesting): Buffer | null {
+    if ((element.tag & constructedBit) === 0) return this.bytes.subarray(element.contents, element.end);
+    this.berAt ??= element.start;
+    if (nestingLeft === 0) return null;
+    const pieces: Buffer[] = [];
+    for (const child of this.children(element)) {
+      const piece = this.octets(child, nestingLeft - 1);
+      if (piece === null) return null;
+      pieces.push(piece);
+    }
+    return Buffer.concat(pieces);
+  }
+
+  /**
+   * The contents of an OBJECT IDENTIFIER, one character for each octet, in the shortest form: Go takes an arc padded with
+   * 0x80 in front for the same arc. `""` for identifiers that are too long to be of interest. Throws `Malformed` where the
+   * last arc breaks off.
+   */
+  objectIdentifier({ contents, end }: Element): string {
+    if (end > contents && this.bytes[end - 1]! >= 0x80) {
+      throw new Malformed(`an object identifier breaks off at octet ${end}`);
+    }
+    if (end - contents > maxObjectIdentifierLength) return "";
+    return this.bytes.toString("latin1", contents, end).replace(/(?<=^|[\0-\x7f])\x80+/g, "");
+  }
+
+  /** Tag and length, where they are before `limit`. */
+  #headerAt(start: number, limit: number): Header | null {
+    const { bytes } = this;
+    if (start >= limit) return null;
+    let at = start;
+    let tag = bytes[at++]!;
+    let isDer = true;
+    if ((tag & highTagNumber) === highTagNumber) {
+      let number = 0;
+      let octet: number;
+      do {
+        if (at >= limit || number > maxTagNumber) return null;
+        octet = bytes[at++]!;
+        number = number * 0x80 + (octet & 0x7f);
+      } while (octet >= 0x80);
+      if (number > maxTagNumber) return null;
+      if (number < highTagNumber) {
+        isDer = false;
+        tag = (tag & ~highTagNumber) | number;
+      }
+    }
+    if (at >= limit) return null;
+    let length = bytes[at++]!;
+    if (length === 0x80) {
+      // Only what is constructed can have an end that its contents show (X.690 section 8.1.3.2).
+      return (tag & constructedBit) === 0 ? null : { tag, contents: at, length: -1, isDer: false };
+    }
+    if (length > 0x80) {
+      const octets = length & 0x7f;
+      if (octets > limit - at) return null;
+      const hasPadding = bytes[at] === 0;
+      length = 0;
+      // Exact to 2^53 and finite at 127 octets: what is too large compares as too large.
+      for (let i = 0; i < octets; i++) length = length * 0x100 + bytes[at++]!;
+      if (hasPadding || length < 0x80) isDer = false;
+    }
+    return { tag, contents: at, length, isDer };
+  }
+
+  /** Where the contents of an element of indefinite length end. Passes over what is nested, without recursion. */
+  #endOfContents(contents: number, limit: number): number | null {
+    let open = 1;
+    for (let at = contents; at + 2 <= limit; ) {
+      if (this.bytes[at] === 0 && this.bytes[at + 1] === 0) {
+        if (--open === 0) return at;
+        at += 2;
+        continue;
+      }
+      const header = this.#headerAt(at, limit);
+      if (header === null) return null;
+      if (header.length < 0) open++;
+      at = header.contents + Math.max(header.length, 0);
+    }
+    return null;
+  }
 }
 
-/**
- * The element at `start` when it ends by `limit`. A length must be definite and in the fewest octets (X.690 section
- * 10.1): Go refuses others too, and what can be written in two ways would have two hashes. Tags of several octets are
- * refused as well; X.509 has none.
- */
-export function elementAt(der: Uint8Array, start: number, limit: number): Element | null {
-  if (limit - start < 2 || (der[start]! & 0x1f) === 0x1f) return null;
-  let contents = start + 2;
-  let length = der[start + 1]!;
-  if (length >= 0x80) {
-    const octets = length & 0x7f;
-    if (octets === 0 || octets > limit - contents || der[contents] === 0) return null;
-    length = 0;
-    // Exact to 2^53 and finite at 127 octets: what is too large compares as too large.
-    for (let i = 0; i < octets; i++) length = length * 0x100 + der[contents + i]!;
-    if (length < 0x80) return null;
-    contents += octets;
-  }
-  return length <= limit - contents ? { start, contents, end: contents + length } : null;
-}
+/** The children of an element in their order, one after the other. */
+export class Fields {
+  readonly #reader: DerReader;
+  readonly #end: number;
+  /** Where the next one starts. */
+  at: number;
 
-/**
- * The children of `parent`, an element within a well-formed one, when they are exactly these, in their order;
- * `undefined` for an optional one that is not there.
- */
-export function children(
-  der: Uint8Array,
-  parent: Element,
-  fields: readonly Field[],
-): (Element | undefined)[] | null {
-  const found: (Element | undefined)[] = [];
-  let at = parent.contents;
-  for (const { tag, isOptional } of fields) {
-    const isThere = at < parent.end && der[at] === tag;
-    const child = isThere ? elementAt(der, at, parent.end) : null;
-    if (child === null && !isOptional) return null;
-    found.push(child ?? undefined);
-    at = child?.end ?? at;
+  constructor(reader: DerReader, parent: Element) {
+    this.#reader = reader;
+    this.#end = parent.end;
+    this.at = parent.contents;
   }
-  return at === parent.end ? found : null;
-}
 
-/** One element around the contents, its length in the fewest octets (X.690 section 10.1). */
-export function encoded(tag: number, ...contents: Uint8Array[]): Buffer {
-  const length = contents.reduce((sum, part) => sum + part.length, 0);
-  const header = [length];
-  if (length >= 0x80) {
-    header.pop();
-    for (let left = length; left > 0; left = Math.floor(left / 0x100)) header.unshift(left % 0x100);
-    header.unshift(0x80 | header.length);
+  get isAtEnd(): boolean {
+    return this.at === this.#end;
   }
-  return Buffer.concat([Buffer.from([tag, ...header]), ...contents]);
+
+  /** The next one where its tag is one of these; without tags, whatever its tag is. */
+  optional(...tags: number[]): Element | null {
+    const element = this.#reader.elementAt(this.at, this.#end);
+    if (element === null || (tags.length > 0 && !tags.includes(element.tag))) return null;
+    this.at = element.next;
+    return element;
+  }
+
+  /** The same. Throws `Malformed` where it is not there; the message has `what`. */
+  required(what: string, ...tags: number[]): Element {
+    const element = this.optional(...tags);
+    if (element === null) throw new Malformed(`there is no ${what} at octet ${this.at}`);
+    return element;
+  }
+
+  /** The next one where it is an explicit tag around an element of the other tag. */
+  explicit(tag: number, innerTag: number): { inner: Element; isExact: boolean } | null {
+    const found = this.#reader.explicitAt(this.at, this.#end);
+    if (found?.tag !== tag || found.inner.tag !== innerTag) return null;
+    this.at = found.next;
+    return found;
+  }
 }

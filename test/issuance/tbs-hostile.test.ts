@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createAuthority } from "../../src/demo/certificates.ts";
@@ -9,6 +10,7 @@ import {
   objectIdentifier,
   octetString,
   sequence,
+  set,
 } from "../../src/demo/der.ts";
 import { poisonExtension, sctListExtension } from "../../src/demo/sct.ts";
 import { ecdsaWithSha256 } from "../../src/demo/x509.ts";
@@ -65,7 +67,6 @@ describe("no hash, and no exception, for", () => {
     ["a tag of several octets", withIssuer(sequence(Buffer.from([0xbf, 2, 0x31, 0])))],
     ["SEQUENCEs nested a hundred thousand deep", nested(100_000)],
     ["SEQUENCEs nested a thousand deep in the issuer", withIssuer(nested(1_000))],
-    ["a fourth element", sequence(tbsOf(rest), ecdsaWithSha256, bitString(Buffer.alloc(70)), sequence())],
     ["no signature", sequence(tbsOf(rest), ecdsaWithSha256)],
     ["an element behind the extensions", withExtensions(contextConstructed(3, sequence(rest)), sequence())],
     [
@@ -85,24 +86,8 @@ describe("no hash, and no exception, for", () => {
     ["an extension that is no SEQUENCE", certificateOf(tbsOf(rest, octetString(rest)))],
     ["an extension without a value", certificateOf(tbsOf(sequence(objectIdentifier("1.2.3"))))],
     [
-      "an extension with something behind its value",
-      certificateOf(tbsOf(extension("1.2.3", Buffer.concat([octetString(rest), octetString(rest)])))),
-    ],
-    ["an empty identifier", certificateOf(tbsOf(sequence(der(0x06), octetString(rest)), poisonExtension()))],
-    [
       "an identifier that breaks off",
       certificateOf(tbsOf(sequence(der(0x06, Buffer.from([0x2a, 0x83])), octetString(rest)))),
-    ],
-    [
-      "a poison whose identifier is padded",
-      certificateOf(
-        tbsOf(
-          sequence(
-            der(0x06, Buffer.from("2b06010401d679020480", "hex"), Buffer.from([3])),
-            octetString(Buffer.from([5, 0])),
-          ),
-        ),
-      ),
     ],
     ["two poisons", certificateOf(tbsOf(poisonExtension(), rest, poisonExtension()))],
     ["two SCT lists", certificateOf(tbsOf(sctListExtension([]), sctListExtension([Buffer.alloc(9)])))],
@@ -125,11 +110,38 @@ describe("no hash, and no exception, for", () => {
       expect(tbsSha256(certificateDer.subarray(0, end)), `${end} octets`).toBeNull();
     }
   });
+});
 
-  test("nesting: as deep as certificates go there is a hash, beyond there is none", () => {
-    // The certificate and its TBSCertificate are the first two levels.
-    expect(tbsSha256(withIssuer(nested(14)))).not.toBeNull();
-    expect(tbsSha256(withIssuer(nested(15)))).toBeNull();
+describe("a hash all the same, since certificate-transparency-go reads it, where there is", () => {
+  const hashOf = (tbs: Uint8Array) => createHash("sha256").update(tbs).digest("hex");
+  const emptyId = sequence(der(0x06), octetString(rest));
+  const twoValues = extension("1.2.3", Buffer.concat([octetString(rest), octetString(rest)]));
+  const paddedPoison = sequence(
+    der(0x06, Buffer.from("2b06010401d679020480", "hex"), Buffer.from([3])),
+    octetString(Buffer.from([5, 0])),
+  );
+  const attribute = (value: Uint8Array) => sequence(set(sequence(objectIdentifier("1.2.3.4"), value)));
+
+  test.each<[string, Uint8Array, Uint8Array]>([
+    [
+      "a fourth element",
+      sequence(tbsOf(rest), ecdsaWithSha256, bitString(Buffer.alloc(70)), sequence()),
+      tbsOf(rest),
+    ],
+    ["an empty identifier", certificateOf(tbsOf(emptyId, poisonExtension())), tbsOf(emptyId)],
+    ["something behind a value", certificateOf(tbsOf(twoValues, poisonExtension())), tbsOf(twoValues)],
+    ["a poison whose identifier is padded", certificateOf(tbsOf(paddedPoison, rest)), tbsOf(rest)],
+  ])("%s", (_, certificate, tbs) => {
+    expect(tbsSha256(certificate)).toBe(hashOf(tbs));
+  });
+
+  test.each<[string, Uint8Array]>([
+    ["a value nested 20 deep in the issuer", attribute(nested(20))],
+    ["a value nested a hundred thousand deep", attribute(nested(100_000))],
+    ["a tag of several octets", attribute(Buffer.from([0xbf, 0x81, 0x00, 1, 0]))],
+    ["a value that is no ASN.1 inside", attribute(sequence(Buffer.from([0x31, 0x80, 0xff])))],
+  ])("%s", (_, issuer) => {
+    expect(tbsSha256(withIssuer(issuer))).toMatch(/^[0-9a-f]{64}$/);
   });
 });
 
@@ -140,7 +152,7 @@ test("a million extensions are read in one pass: twice over each would take hour
   );
 });
 
-test("hundreds of thousands of mutations give a hash or null, and leave the original's as it was", () => {
+test("a hundred thousand mutations give a hash or null, and leave the original's as it was", () => {
   const originals = [precertificateDer, certificateDer, small, authority.certificate.der];
   const before = originals.map(tbsSha256);
   let hashed = 0;
@@ -154,11 +166,11 @@ test("hundreds of thousands of mutations give a hash or null, and leave the orig
       expect(tbs.length).toBeLessThanOrEqual(mutated.length);
       expect(preCertTbs(certificateOf(tbs))?.length).toBe(tbs.length);
     }),
-    { numRuns: 200_000 },
+    { numRuns: 100_000 },
   );
   // Both outcomes were there.
-  expect(hashed).toBeGreaterThan(10_000);
-  expect(hashed).toBeLessThan(190_000);
+  expect(hashed).toBeGreaterThan(5_000);
+  expect(hashed).toBeLessThan(95_000);
   expect(originals.map(tbsSha256)).toEqual(before);
 });
 

@@ -3,6 +3,7 @@ import {
   contextConstructed,
   objectIdentifier,
   sequence,
+  time,
   unsignedInteger,
 } from "../../src/demo/der.ts";
 import { ecdsaWithSha256 } from "../../src/demo/x509.ts";
@@ -15,7 +16,7 @@ export const outline: readonly Buffer[] = [
   unsignedInteger(Buffer.from([0x7b])),
   ecdsaWithSha256,
   sequence(),
-  sequence(),
+  sequence(time(1_800_000_000), time(1_807_776_000)),
   sequence(),
   sequence(ecdsaWithSha256, bitString(Buffer.alloc(65))),
 ];

@@ -8,20 +8,23 @@ export type { Logger } from "pino";
 
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
 
-/** What JSON leaves as it is and a terminal acts on: DEL and C1 controls, bidi and format characters, line separators. */
+/** Characters that JSON does not escape and that a terminal acts on: DEL, C1 controls, bidi and format characters, line
+ * separators. */
 const actedOn = /[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu;
 
 /**
- * What the lines may take in memory that the reader of standard output has not taken yet; beyond, lines are lost. A reader
- * that keeps up never lets them wait.
+ * Memory for lines that the reader of standard output has not taken yet. When it is full, new lines are lost. A reader that
+ * keeps up never lets lines wait.
  */
 const maxWaitingBytes = 64 * 1024 * 1024;
 
 /**
- * The one logger: JSON lines on standard output, readable lines where that is a terminal. Lines are written in the
- * background, within milliseconds, and all of them before the process ends by itself; a kill can take the last ones
- * along. Written at once, each would wait for the reader, and the feed with it. What comes from certificates or servers
- * goes into fields, never into the message: fields are escaped, whatever a terminal might act on included.
+ * Makes the logger: JSON lines on standard output, readable lines where standard output is a terminal. Lines are written in
+ * the background within milliseconds, so that a slow reader does not hold up the feed. All lines are written before the
+ * process ends by itself; `kill -9` can lose the last ones.
+ *
+ * Text from certificates and servers goes into fields, never into the message. Fields are escaped, so that no text acts on
+ * a terminal.
  */
 export function createLogger(level: LogLevel): Logger {
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
@@ -33,12 +36,12 @@ export function createLogger(level: LogLevel): Logger {
         formatters: { level: (label) => ({ level: label }) },
         hooks: { streamWrite: (line) => line.replace(actedOn, (character) => escaped(character)) },
       },
-      // Without a `minLength` its `flush` waits for nothing.
+      // Without `minLength`, pino's `flush` returns before the lines are written.
       pino.destination({ dest: 1, sync: false, minLength: 1, maxLength: maxWaitingBytes }),
     );
   }
   return pino(
-    // Read by pino-pretty, which writes what it has read: the escape is to outlive that.
+    // pino-pretty parses the line and prints the values, which removes one level of escapes: so there are two.
     {
       ...options,
       hooks: { streamWrite: (line) => line.replace(actedOn, (character) => escaped(character, "\\\\")) },
@@ -48,14 +51,15 @@ export function createLogger(level: LogLevel): Logger {
 }
 
 /**
- * A reader that has not taken some megabytes by then is not waited for. Long, since whoever ends the process before loses
- * no more than not waiting would.
+ * How long to wait for a slow reader of standard output before lines are dropped. Generous on purpose: if a supervisor kills
+ * us while we wait, no more is lost than if we had not waited.
  */
 const flushPatienceMs = 60_000;
 
 /**
- * Resolves when the lines so far are written: for whoever logs more at a time than may wait. False where their reader
- * did not take them in time.
+ * Waits until all lines so far are written. Needed before logging more than {@link maxWaitingBytes} at once.
+ *
+ * @returns false where the reader of standard output did not take them in time.
  */
 export async function flushed(log: Logger): Promise<boolean> {
   let isWritten = false;
@@ -69,10 +73,10 @@ export async function flushed(log: Logger): Promise<boolean> {
   return isWritten;
 }
 
-/** For what exists nowhere else once it is logged: error lines that are written whatever `LOG_LEVEL` says. */
+/** A logger for the last copy of something: its error lines are written whatever `LOG_LEVEL` says. */
 export const lossLog = (log: Logger): Logger => log.child({}, { level: "error" });
 
-/** What a rate-limited line says of those that were left out. */
+/** A kind of line that was written lately: until when it is silent, and how many lines were left out since. */
 interface Quiet {
   untilMs: number;
   suppressed: number;

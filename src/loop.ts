@@ -5,8 +5,8 @@ export interface LoopOptions {
   /** Named in logs and in `/healthz`. */
   name: string;
   /**
-   * Does what there is to do. Returns the milliseconds until it wants to run again (0: at once, Infinity: when
-   * woken). Every wait inside it is bounded, so that a loop that does not come round is a stalled one.
+   * Does the work that there is. Returns the milliseconds until it wants to run again (0: at once, Infinity: only when
+   * woken). Every wait inside it has a limit, so a step that does not end is a stalled one.
    */
   step: (signal: AbortSignal) => Promise<number>;
   /** Called with what `step` threw; the loop goes on after a back-off. */
@@ -43,8 +43,8 @@ export class Backoff {
 }
 
 /**
- * One concern of the service, running beside the others: never two steps at once, a failed step is repeated after a
- * back-off, and nobody who wakes it waits for it.
+ * One concern of the service, running beside the others. It never runs two steps at once. It repeats a failed step after a
+ * back-off. Whoever wakes it does not wait for it.
  */
 export class Loop {
   readonly name: string;
@@ -63,7 +63,7 @@ export class Loop {
 
   /** Starts the loop; the first step runs at once. */
   start(): void {
-    // Only an `onError` that throws ends it: there is nobody left to tell but `/healthz`.
+    // Only an `onError` that throws ends a loop. Then `/healthz` is the one place left that can tell.
     this.#running ??= this.#run().catch(() => {
       this.#died = true;
     });
@@ -82,7 +82,7 @@ export class Loop {
     await this.#running;
   }
 
-  /** `null` while the loop does its work, else what is wrong with it. */
+  /** What is wrong with the loop, for `/healthz`; `null` while it works. */
   problem(): string | null {
     if (this.#died) return `${this.name} has died`;
     const stallMs = this.#options.stallMs ?? defaultStallMs;
@@ -105,13 +105,14 @@ export class Loop {
       } catch (error) {
         this.#stepStartedMs = null;
         this.#options.onError(error);
-        // A wake-up does not shorten a back-off: what failed once would fail at the rate of the feed.
+        // A wake-up does not shorten the back-off: else the step would fail as often as messages arrive.
         await interruptibleSleep(backoff.nextMs(), this.#stop.signal);
       }
     }
   }
 
-  /** Woken thousands of times a second: an aborted signal would cost an error with its stack each time. */
+  /** A timer of its own, not `interruptibleSleep`: a loop is woken thousands of times a second, and an aborted signal costs
+   * an error with its stack each time. */
   #sleep(delayMs: number): Promise<void> | undefined {
     if (this.#wakeRequested || delayMs <= 0 || this.#stop.signal.aborted) return undefined;
     return new Promise((resolve) => {

@@ -13,18 +13,18 @@ import { judgeCertificates } from "./sql/judge-certificates.ts";
 import { verdictOf } from "./verdict.ts";
 
 const batchSize = 500;
-/** First looks are a short cut: what does not fit is judged when its grace is over. */
+/** A first look is a short cut. A certificate that does not fit is judged when its grace is over. */
 const maxFirstLooks = 10_000;
-/** How often to look for what another replica recorded and did not live to judge. */
+/** How often to look for certificates that another replica recorded and, being dead, does not judge. */
 const pollMs = 5_000;
-/** More are looked at again each time. */
+/** How many certificates are left alone at once. Above that, the others are tried again at each look. */
 const maxLeftAlone = 5_000;
-/** When to look again for what somebody else had locked: another replica for milliseconds, a person for longer. */
+/** When to look again at rows that somebody else has locked. Another replica holds them for milliseconds, a person longer. */
 const lockedMs = 200;
 const deadlineMs = 15_000;
-/** Lost against another replica: unique violation, deadlock. */
+/** SQLSTATEs that mean that another replica was faster: unique violation, deadlock. */
 const conflicts = ["23505", "40P01"];
-/** How often to lose against another replica before backing off. */
+/** How often another replica may be faster before this one backs off. */
 const maxConflicts = 5;
 
 export interface JudgeOptions {
@@ -33,15 +33,15 @@ export interface JudgeOptions {
   metrics: Metrics;
   graceSeconds: number;
   precertMatch: "serial" | "tbs";
-  /** Gets the events, as far as it has places for them already claimed; `null` in observer mode. */
+  /** Gets the events; `null` in observer mode. */
   deliverer: Pick<Deliverer, "claimWhile"> | null;
   onError: (error: unknown) => void;
 }
 
 /**
- * Judges recorded certificates: one that is in the inventory at once, one that is not when its grace is over and it
- * still is not. The grace is in the database, so it outlives this process; a crash anywhere here leaves the
- * certificate pending, for any replica.
+ * Judges recorded certificates. One that is in the inventory is judged at once. One that is not is looked up again when its
+ * grace is over, and then judged. The grace is in the database, so it outlives this process. A crash anywhere here leaves
+ * the certificate pending, for any replica.
  */
 export class Judge {
   readonly loop: Loop;
@@ -51,8 +51,8 @@ export class Judge {
   /** When the database may have certificates whose grace is over. */
   readonly #nextLook = new NextLook();
   /**
-   * What stays pending though its grace is over, for it is locked or refused: ids, with the time until which they are
-   * left alone, so that they never stand in the way of the others.
+   * Certificates that stay pending though their grace is over, because somebody has locked their rows or the database
+   * refuses them: id, and the time until which they are left alone. So they never stand in the way of the others.
    */
   readonly #leftAlone = new Map<number, number>();
 
@@ -62,7 +62,7 @@ export class Judge {
     this.loop = new Loop({ name: "judge", step: () => this.#step(), onError: options.onError });
   }
 
-  /** Takes certificates that were just recorded, to recognise the known ones at once. */
+  /** Takes certificates that were just recorded. Those in the inventory are judged without waiting for their grace. */
   firstLook(certificates: PendingCertificate[]): void {
     this.#firstLooks.push(...certificates.slice(0, maxFirstLooks - this.#firstLooks.length));
     this.#nextLook.expectIn(this.#options.graceSeconds * 1000);
@@ -94,8 +94,8 @@ export class Judge {
   }
 
   /**
-   * Judges in rounds: one statement never has two certificates of the same issuance or inventory row. After a refusal
-   * one by one, so that no certificate is held up by another.
+   * Judges in rounds, since one statement may not have two certificates of the same issuance or inventory row. After an
+   * error it goes on one by one, so that no certificate is held up by another.
    */
   async #judge(certificates: PendingCertificate[], options: { onlyKnown: boolean }): Promise<void> {
     const { onError } = this.#options;
@@ -110,7 +110,7 @@ export class Judge {
         rest = isOneByOne ? rest.slice(1) : later;
       } catch (error) {
         if (conflicts.includes(sqlState(error) ?? "")) {
-          // Somebody judged one of these issuances at this moment: look again and find that event.
+          // Another replica judged one of these issuances at this moment: look again and find its event.
           if (conflictsLeft === 0) throw error;
           conflictsLeft -= 1;
         } else if (errorKind(error) !== "bad-data") {
@@ -148,9 +148,9 @@ export class Judge {
   }
 
   /**
-   * Commits the verdicts. What becomes an event goes on to its delivery without a statement in between.
+   * Commits the verdicts. Events go to the deliverer without a statement in between.
    *
-   * @returns those that were passed over: somebody else has them.
+   * @returns those that the statement passed over: somebody else has judged or locked them.
    */
   async #decide(verdicts: Verdict[]): Promise<Verdict[]> {
     if (verdicts.length === 0) return [];

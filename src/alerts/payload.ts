@@ -1,7 +1,7 @@
 import type { CertUpdate } from "../feed/message.ts";
 import type { Match } from "../watchlist/matcher.ts";
 
-/** What an event says: the certificate is one's own (`info`), or nothing in the inventory belongs to it. */
+/** `info`: the certificate is one's own. `suspicious`: nothing in the inventory belongs to it. */
 export type Severity = "info" | "suspicious";
 
 /** What a webhook receives, as JSON. Absent values are `null`, never missing. Times are epoch seconds. */
@@ -16,9 +16,9 @@ export interface Payload extends RecordedFields {
   reason: string;
 }
 
-/** What is known when a certificate is recorded: its part of the payload, and what its verdict will need. */
+/** The fields that are known when a certificate is recorded, and those that its verdict will need. */
 export interface RecordedPayload extends RecordedFields {
-  /** Not sent: to compare the names with the inventory's. */
+  /** Not sent. The verdict compares the names with the inventory's. */
   subject_cn: string | null;
 }
 
@@ -68,7 +68,7 @@ function lifetimeDays(notBeforeEpochSeconds: number, notAfterEpochSeconds: numbe
   return Math.round(((notAfterEpochSeconds - notBeforeEpochSeconds) / 86_400) * 100) / 100;
 }
 
-/** What a row that was stored with its names only does not have. */
+/** For a row that was stored with its names alone. */
 const unknown: RecordedFields = {
   fingerprint_sha1: null,
   matched_entries: [],

@@ -12,7 +12,10 @@ import type { CertificateRow } from "./outbox.ts";
 import { recordCertificates } from "./sql/record-certificates.ts";
 import { WaitingCertificates } from "./waiting.ts";
 
-/** Of what is logged at the end, at a time: its lines, several times as long at worst, must not exceed what may wait. */
+/**
+ * How much of the certificates a stop logs before it waits for the reader of the log. Their lines can be several times as
+ * long, and must fit into the logger's memory.
+ */
 const maxUnflushedBytes = 2 * 1024 * 1024;
 const rememberedCertificates = 2048;
 const deadlineMs = 15_000;
@@ -32,8 +35,9 @@ export interface RecorderOptions {
 }
 
 /**
- * The entrance of the outbox: takes matched certificates from the feed without ever making it wait, and commits them
- * in batches. While the database is away they wait in memory, bounded; what overflows is counted and logged whole.
+ * The entrance of the outbox. It takes matched certificates from the feed, which never waits for it, and commits them in
+ * batches. While the database is away they wait in memory, up to a limit; a certificate over the limit is counted as
+ * dropped and logged whole.
  */
 export class Recorder {
   readonly loop: Loop;
@@ -41,8 +45,8 @@ export class Recorder {
   /** Owned by this class; certificates leave after their commit. */
   readonly #waiting = new WaitingCertificates();
   /**
-   * Keys of certificates known to be in the database. Entered after the commit, never before; emptied when a session is
-   * lost, since the next one may lead to a database without them.
+   * Keys of certificates that are in the database. A key enters after the commit, never before. When a session is lost, all
+   * keys go: the next session may reach a database that lacks the last commits.
    */
   readonly #recorded = new LRUCache<string, true>({ max: rememberedCertificates });
   #lostSessions = 0;
@@ -64,16 +68,16 @@ export class Recorder {
     this.loop.wake();
   }
 
-  /** Certificates in memory that are not committed yet. */
+  /** How many certificates wait in memory for their commit. */
   get waiting(): number {
     return this.#waiting.size;
   }
 
   /**
-   * Ends the loop, then commits what still waits, for at most `timeoutMs` in all. What is not known to be written by then
-   * is logged whole: also a batch under way, of which nobody will hear whether it was committed.
+   * Ends the loop, then commits the certificates that still wait, for at most `timeoutMs` in all. Each one that may not be
+   * committed by then is logged whole, those of a batch under way included.
    *
-   * @returns how many certificates were lost to the database.
+   * @returns how many were logged instead.
    */
   async drain(timeoutMs: number): Promise<number> {
     const endMs = performance.now() + timeoutMs;
@@ -117,7 +121,7 @@ export class Recorder {
     return this.#waiting.size > 0 ? 0 : Number.POSITIVE_INFINITY;
   }
 
-  /** One bad row never takes its neighbours along. */
+  /** For a batch that the database refused for its values: one bad row must not take its neighbours along. */
   async #recordOneByOne(rows: CertificateRow[], queryDeadlineMs: number): Promise<void> {
     for (const row of rows) {
       try {
@@ -129,7 +133,7 @@ export class Recorder {
     }
   }
 
-  /** A row that the database refuses for its data is stored with its names alone, and with the reason. */
+  /** The database refuses this row for its values: it is stored with its names alone, and with the reason. */
   async #recordStripped(row: CertificateRow, refusal: unknown, queryDeadlineMs: number): Promise<void> {
     this.#options.onError(refusal);
     try {
@@ -149,7 +153,7 @@ export class Recorder {
       deliver,
       deadlineMs: queryDeadlineMs,
     });
-    // Committed. A crash from here on loses nothing: the rows are judged by whoever is alive when their grace is over.
+    // Committed. A crash from here on loses nothing: any replica judges the rows when their grace is over.
     const rowOf = new Map(rows.map((row) => [row.certificate_key, row]));
     for (const row of rows) {
       this.#forget(row.certificate_key);

@@ -2,13 +2,13 @@ import { createHash } from "node:crypto";
 import type { CertUpdate } from "../feed/message.ts";
 import { tbsSha256 } from "./tbs.ts";
 
-/** Who a certificate is, for deduplication and judgement. */
+/** Which certificate it is, and of which issuance. */
 export interface Identity {
-  /** 64 hex digits: one act of issuing. Its precertificate and its final certificate share it. */
+  /** 64 hex digits that identify one act of issuing. A precertificate and its final certificate share them. */
   issuanceId: string;
   /**
-   * Which certificate it is, as precisely as the feed allows: by its fingerprint, else by its TBS hash, else by its
-   * issuance and kind (static-ct precertificates come without fingerprint and DER). The same key again is the same
+   * Identifies the certificate, as precisely as the feed allows: by its fingerprint, else by its TBS hash, else by its
+   * issuance and kind (static-ct precertificates come without fingerprint and DER). The same key again means the same
    * certificate again.
    */
   certificateKey: string;
@@ -16,14 +16,14 @@ export interface Identity {
   tbsSha256: string | null;
 }
 
-/** Derives the identity of a certificate. Never fails: what is missing is replaced by what is there. */
+/** Derives the identity of a certificate. Never fails: another field stands in for a missing one. */
 export function identify(update: CertUpdate): Identity {
   const issuanceId = issuanceIdOf(update);
   const tbs = update.asDerBase64 === null ? null : tbsSha256(Buffer.from(update.asDerBase64, "base64"));
   return { issuanceId, certificateKey: certificateKeyOf(update, issuanceId, tbs), tbsSha256: tbs };
 }
 
-/** The value of `update_type` of a precertificate; anything else is a final certificate. */
+/** The `update_type` of precertificates. Every other value means a final certificate. */
 export const precertificateUpdateType = "PrecertLogEntry";
 
 function certificateKeyOf(update: CertUpdate, issuanceId: string, tbs: string | null): string {
@@ -34,8 +34,8 @@ function certificateKeyOf(update: CertUpdate, issuanceId: string, tbs: string | 
 }
 
 /**
- * SHA-256 over what precertificate and final certificate of one issuance have in common, and what servers that write
- * the same certificate differently agree on. Empty equals absent.
+ * SHA-256 over the fields that a precertificate shares with its final certificate, and that all servers write alike. An empty
+ * field equals an absent one.
  */
 function issuanceIdOf(update: CertUpdate): string {
   const names = new Set(update.allDomains.map((name) => name.toLowerCase()));

@@ -7,8 +7,8 @@ const columns = `id, issuance_id AS "issuanceId", fingerprint, tbs_sha256 AS "tb
   payload ->> 'update_type' AS "updateType"`;
 
 /**
- * Certificates whose grace is over, the longest waiting first, at most `limit`, without those of these ids. Read only:
- * judging them is guarded.
+ * Reads certificates whose grace is over: at most `limit`, the longest waiting first, none of the ids in `except`. It locks
+ * nothing, since `judgeCertificates` finds out by itself what somebody else has judged.
  */
 export async function dueCertificates(
   db: Database,
@@ -27,10 +27,7 @@ export async function dueCertificates(
   );
 }
 
-/**
- * Milliseconds until the next grace is over, by the database's clock, leaving out those of these ids; Infinity where
- * nothing else is pending.
- */
+/** Milliseconds until the next grace is over, by the database's clock; Infinity where nothing but `except` is pending. */
 export async function millisecondsToNextDue(
   db: Database,
   except: number[],

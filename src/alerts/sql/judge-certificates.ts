@@ -2,24 +2,26 @@ import { toJson } from "../../db/json.ts";
 import type { Database } from "../../db/pool.ts";
 import type { Delivery, JudgedCertificate, Judgement } from "../outbox.ts";
 
-/** A row of the answer: what is in `delivery` beside the rest. */
+/** A row of the answer. The fields of `delivery` stand beside the others. */
 type Row = Omit<JudgedCertificate, "delivery"> &
   Pick<Delivery, "attempts" | "issuanceId" | "payload"> & { lease: string | null };
 
 /**
- * Turns pending certificates into events, or merges them into the event of the same issuance and severity, in one
- * statement. Two certificates of one issuance whose TBS hashes are known and differ are never merged. Where a certificate
- * is recognised for certain whose inventory row has excused another issuance by its serial number, that one gets a
- * `suspicious` event: it was a copy that came before its original.
+ * Commits verdicts in one statement. Each pending certificate becomes an event, or merges into the event that its issuance
+ * already has with this severity. Two certificates of one issuance whose TBS hashes are known and differ never merge. When a
+ * certificate is recognised by fingerprint or TBS hash, and its inventory row has excused another issuance by serial number,
+ * that other one gets a `suspicious` event: it was a copy that came before the original.
  *
- * The verdicts of one call are of distinct issuances. Certificates that somebody else judged meanwhile are passed over,
- * so it is safe to run twice; so are those of which somebody else has locked the row, or that of the event to merge them
- * into: they stay pending, and neither wait nor make the others wait. Where another replica judges the same issuance, or
- * one that the same inventory row excuses, at the same moment, it fails with SQLSTATE 23505 (unique `alerts_event`,
- * `alerts_excused_by`), or 40P01 where two replicas wait for two of these keys each: look the certificates up and run it
- * again, it then sees the other's event. A crash before the commit leaves the rows pending, due for any replica; after
- * it, the events are due for delivery: those that were claimed when their lease of `leaseSeconds` is over, as after a
- * crash behind `claimDeliveries`.
+ * The verdicts of one call must be of distinct issuances. The statement passes over a certificate that somebody else has
+ * judged meanwhile, so it is safe to run twice. It also passes over a certificate if somebody else has locked its row, or the
+ * row of the event to merge into: the certificate stays pending, and no other one waits for it.
+ *
+ * It fails with SQLSTATE 23505 (`alerts_event`, `alerts_excused_by`) or 40P01 when another replica judges the same issuance,
+ * or uses the same inventory row, at the same moment. Look the certificates up again and repeat: the other's event is then
+ * visible.
+ *
+ * A crash before the commit leaves the rows pending, due for any replica. A crash after it leaves events due for delivery;
+ * events that were claimed are due when their lease of `leaseSeconds` is over.
  */
 export async function judgeCertificates(
   db: Database,
@@ -42,12 +44,12 @@ export async function judgeCertificates(
 }
 
 /**
- * Certificates remembered as merged into one event. Honest issuances have a handful; past the bound a certificate is
- * judged, and merged, each time it is seen.
+ * How many merged certificates one event remembers. Honest issuances have a handful. A certificate above the limit is judged,
+ * and merged, each time it is seen.
  */
 const maxMergedKeys = 1000;
 
-/** Of an event that comes late: the one of a copy that was excused before the original was seen. */
+/** The reason of the late event for a copy that was excused before its original was seen. */
 const exposedReason =
   "Escalation: this was recognised by serial number, validity and names of a certificate in the inventory, but that certificate is of another issuance, which was seen since: this one is not yours.";
 
@@ -60,7 +62,8 @@ const statement = `
            pending.payload, pending.issuer,
            pending.next_attempt_at IS NOT NULL
              OR $2::boolean AND pending.recorded_at > now() - interval '1 hour' AS is_to_deliver,
-      -- On stronger evidence than the serial number nothing is denied to a certificate, whoever used the row before.
+      -- A fingerprint or TBS match stands even if another issuance holds the row's excuse; excused_by, which is unique,
+      -- then stays NULL.
       CASE WHEN v.match_basis = 'serial'
              OR NOT EXISTS (SELECT FROM public.alerts holder WHERE holder.excused_by = v.inventory_row)
            THEN v.inventory_row END AS excused_by,

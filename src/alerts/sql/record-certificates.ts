@@ -3,9 +3,9 @@ import type { Database } from "../../db/pool.ts";
 import type { CertificateRow, RecordedCertificate } from "../outbox.ts";
 
 /**
- * Puts certificates into the outbox as `pending`, in one statement. Those that are there already, or were merged into
- * an event of their issuance, are passed over: only new ones are returned. Safe to run twice and from two replicas
- * (unique `certificate_key`). A crash after it loses nothing: any replica judges the rows when their grace is over.
+ * Puts certificates into the outbox as `pending`, in one statement. It passes over a certificate that is there already, or
+ * that was merged into an event of its issuance, and returns only the new ones. Safe to run twice and from two replicas
+ * (unique `certificate_key`). A crash after the commit loses nothing: any replica judges the rows when their grace is over.
  *
  * @param deliver false in observer mode: the rows are never sent.
  */
@@ -27,9 +27,9 @@ export async function recordCertificates(
                sans jsonb, matched jsonb, issuer text, seen_at bigint, payload jsonb, last_error text)
         WHERE NOT EXISTS (SELECT FROM public.alerts event
                           WHERE event.issuance_id = r.issuance_id AND r.certificate_key = ANY (event.merged_keys))
-          -- The conflict alone would wait for whoever is changing the row that is there.
+          -- ON CONFLICT alone would wait for a transaction that is changing the row.
           AND NOT EXISTS (SELECT FROM public.alerts known WHERE known.certificate_key = r.certificate_key)
-        -- Replicas that record the same certificates wait for each other, and in one order never both.
+        -- All replicas insert in the same order, so that two of them never wait for each other.
         ORDER BY r.certificate_key
         ON CONFLICT (certificate_key) DO NOTHING
         RETURNING id, certificate_key AS "certificateKey"`,

@@ -1,5 +1,6 @@
 import { Webhook } from "standardwebhooks";
 import { Agent, request } from "undici";
+import { fairConnector } from "../connect-options.ts";
 import { retryAfterSeconds } from "../retry-after.ts";
 
 /** Where alerts are posted, and with which credentials. */
@@ -33,7 +34,7 @@ export class WebhookSender {
     this.#target = target;
     this.#agent = new Agent({
       connections: options.connections,
-      connect: { timeout: target.timeoutSeconds * 1000 },
+      connect: fairConnector(target.timeoutSeconds * 1000),
       // undici's own time-outs are off: the attempt has one time-out for all of it, which may be longer than theirs.
       headersTimeout: 0,
       bodyTimeout: 0,

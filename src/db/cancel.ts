@@ -1,5 +1,6 @@
 import { connect, isIP, type Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
+import { FairSocket } from "../connect-options.ts";
 import { type HostPort, isSocketFolder, unixSocketPath } from "./dsn.ts";
 import { startupCode } from "./startup-codes.ts";
 
@@ -26,7 +27,9 @@ export function requestCancel(
   tls: false | ConnectionOptions,
   key: BackendKey,
 ): Promise<void> {
-  const socket = isSocketFolder(host) ? connect(unixSocketPath(host, port)) : connect({ host, port });
+  const socket = isSocketFolder(host)
+    ? connect(unixSocketPath(host, port))
+    : new FairSocket(patienceMs).connect(port, host);
   const timer = setTimeout(() => socket.destroy(), patienceMs);
   timer.unref();
   socket.unref();

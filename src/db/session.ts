@@ -1,6 +1,6 @@
-import { Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import pg from "pg";
+import { FairSocket } from "../connect-options.ts";
 import { requestCancel } from "./cancel.ts";
 import type { Dsn, HostPort } from "./dsn.ts";
 import { ConnectionError, DeadlineError, errorMessage, failedAt, sqlState } from "./errors.ts";
@@ -37,7 +37,7 @@ export async function openSession(
   tls: Tls,
   { limitMs, signal }: Limits,
 ): Promise<Session> {
-  const socket = new Socket();
+  const socket = new FairSocket(limitMs);
   const client = new pg.Client({
     host: host.host,
     port: host.port,

@@ -1,5 +1,6 @@
-import type { TcpNetConnectOpts } from "node:net";
+import type { Socket, TcpNetConnectOpts } from "node:net";
 import WebSocket from "ws";
+import { fairConnectOptions } from "../connect-options.ts";
 import { retryAfterSeconds } from "../retry-after.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { type LivenessOptions, watchOver } from "./liveness.ts";
@@ -85,13 +86,22 @@ export function serveConnection(options: ConnectionOptions): Promise<Ending> {
 
 function openSocket({ url, userAgent, maxMessageBytes }: ConnectionOptions, frames: FrameReader): WebSocket {
   const withTls = url.startsWith("wss:");
-  const createConnection = (options: object) => frames.connect(options as TcpNetConnectOpts, withTls);
+  // Node.js takes a socket that comes later from the callback.
+  const createConnection = (
+    options: TcpNetConnectOpts,
+    callback: (error: unknown, socket?: Socket) => void,
+  ) => {
+    fairConnectOptions(options.host ?? "localhost", handshakeTimeoutMs).then(
+      (fair) => callback(null, frames.connect({ ...options, ...fair }, withTls)),
+      callback,
+    );
+  };
   return new WebSocket(url, {
     perMessageDeflate: false,
     maxPayload: maxMessageBytes,
     // Invalid UTF-8 must not cost the connection: the parser replaces what it cannot decode.
     skipUTF8Validation: true,
     headers: { "User-Agent": userAgent },
-    createConnection: createConnection as NonNullable<WebSocket.ClientOptions["createConnection"]>,
+    createConnection: createConnection as unknown as WebSocket.ClientOptions["createConnection"],
   });
 }

@@ -73,6 +73,7 @@ ALTER TABLE public.alerts
   ADD COLUMN IF NOT EXISTS lease_until     TIMESTAMPTZ,  -- a replica works on it until then
   ADD COLUMN IF NOT EXISTS attempts        INTEGER NOT NULL DEFAULT 0,  -- whose outcome is known
   ADD COLUMN IF NOT EXISTS expired_claims  INTEGER NOT NULL DEFAULT 0,  -- leases that ran out without an outcome
+  ADD COLUMN IF NOT EXISTS postponed_since TIMESTAMPTZ,  -- the receiver has answered "later" (429, or 503 with Retry-After) since then
   ADD COLUMN IF NOT EXISTS last_error      TEXT,         -- of the last failed attempt, or why the row is incomplete
   ADD COLUMN IF NOT EXISTS delivered_at    TIMESTAMPTZ,
   ADD COLUMN IF NOT EXISTS given_up_at     TIMESTAMPTZ;  -- attempts used up; `certwatch redeliver` tries again

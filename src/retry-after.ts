@@ -1,9 +1,19 @@
+/** A number of seconds. RFC 9110 allows whole ones only; Discord and others also send decimals. */
+const secondsForm = /^\d+(\.\d+)?$/;
+/** Every form of a date begins with the day of the week (RFC 9110 section 5.6.7). */
+const dateForm = /^[A-Z][a-z]{2}/;
+
 /**
- * Reads a `Retry-After` header: the wait in seconds, from 0 to `maxSeconds`; 0 where the header is missing or malformed.
- * The header is a number of seconds or a date (RFC 9110 section 10.2.3).
+ * Reads a `Retry-After` header (RFC 9110 section 10.2.3), which is a number of seconds or a date. Returns the wait in
+ * seconds, from 0 to `maxSeconds`; `null` where the header is missing or malformed. Of several headers the longest counts.
  */
-export function retryAfterSeconds(header: string | string[] | undefined, maxSeconds: number): number {
-  if (typeof header !== "string") return 0;
-  const seconds = /^\d+$/.test(header) ? Number(header) : (Date.parse(header) - Date.now()) / 1000;
-  return Number.isNaN(seconds) ? 0 : Math.min(Math.max(seconds, 0), maxSeconds);
+export function retryAfterSeconds(header: string | string[] | undefined, maxSeconds: number): number | null {
+  const waits = [header ?? []].flat().flatMap((text) => secondsOf(text.trim()) ?? []);
+  return waits.length === 0 ? null : Math.min(Math.max(...waits, 0), maxSeconds);
+}
+
+function secondsOf(text: string): number | null {
+  if (secondsForm.test(text)) return Number(text);
+  const seconds = dateForm.test(text) ? (Date.parse(text) - Date.now()) / 1000 : Number.NaN;
+  return Number.isNaN(seconds) ? null : seconds;
 }

@@ -3,11 +3,12 @@ import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import { DeliveryReport } from "./delivery-report.ts";
-import { type HeldEvent, HeldEvents } from "./held-events.ts";
+import { HeldEvents } from "./held-events.ts";
 import { NextLook } from "./next-look.ts";
 import type { JudgedCertificate, Judgement, Verdict } from "./outbox.ts";
-import { outcomeOf } from "./outcome.ts";
-import { type Severity, toPayload } from "./payload.ts";
+import { Patience } from "./patience.ts";
+import type { Severity } from "./payload.ts";
+import { Poster } from "./post.ts";
 import { Settler } from "./settle.ts";
 import { claimDeliveries, millisecondsToNextDelivery } from "./sql/claim-deliveries.ts";
 import { adoptObserved, giveUpExpired } from "./sql/sweep-deliveries.ts";
@@ -37,6 +38,7 @@ export interface DelivererOptions {
   sender: WebhookSender;
   timeoutSeconds: number;
   maxAttempts: number;
+  patience?: Patience;
   onError: (error: unknown) => void;
 }
 
@@ -53,19 +55,22 @@ export class Deliverer {
   readonly #options: DelivererOptions;
   /** The length of every claim of this process. */
   readonly #leaseSeconds: number;
-  readonly #held = new HeldEvents();
+  readonly #patience: Patience;
+  readonly #held: HeldEvents;
   readonly #report: DeliveryReport;
+  readonly #poster: Poster;
   readonly #settler: Settler;
   /** When to ask the database again for events of this severity that are due and that nobody holds. */
   readonly #nextLooks: Record<Severity, NextLook> = { suspicious: new NextLook(), info: new NextLook() };
   readonly #nextSweep = new NextLook();
   #isStopping = false;
-  #isAborted = false;
 
   constructor(options: DelivererOptions) {
     this.#options = options;
     this.#report = new DeliveryReport(options);
-    const { onError, timeoutSeconds } = options;
+    const { onError, timeoutSeconds, patience = new Patience() } = options;
+    this.#patience = patience;
+    this.#held = new HeldEvents(patience);
     this.#leaseSeconds = timeoutSeconds + leaseMarginSeconds;
     this.claiming = new Loop({ name: "delivery", step: () => this.#claim(), onError });
     this.#settler = new Settler({
@@ -75,6 +80,13 @@ export class Deliverer {
       onPlacesFree: () => this.claiming.wake(),
     });
     this.settling = this.#settler.loop;
+    this.#poster = new Poster({
+      ...options,
+      patience,
+      held: this.#held,
+      onEnded: () => this.settling.wake(),
+      onPatience: () => this.claiming.wake(),
+    });
   }
 
   /**
@@ -97,7 +109,7 @@ export class Deliverer {
       this.#held.endReservations(reserved);
       const claimed = judged.flatMap(({ delivery }) => delivery ?? []);
       for (const delivery of claimed) this.#held.add(delivery, claimedMs);
-      this.#postWaiting();
+      this.#poster.postWaiting();
       // Reserved places were not used up: the claim loop, which saw them as taken, may now fill them.
       if (reserved > claimed.length) this.claiming.wake();
     }
@@ -120,15 +132,14 @@ export class Deliverer {
   async stop(timeoutMs: number): Promise<void> {
     // A claim that is under way may still bring events: they are held, not posted, and given back below.
     this.#isStopping = true;
+    this.#poster.stop();
     await this.claiming.stop();
     const endMs = performance.now() + timeoutMs;
     while (this.#held.isBusy && performance.now() < endMs) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     await this.settling.stop();
-    this.#isAborted = true;
-    await this.#options.sender.close();
-    await new Promise(setImmediate); // attempts whose answer is here already get to say so
+    await this.#poster.cutOff();
     await this.#settler.finish();
   }
 
@@ -137,11 +148,12 @@ export class Deliverer {
     this.#held.dropOverdue();
     if (this.#held.overdue().length > 0) this.settling.wake();
     for (const severity of severities) await this.#claimDue(severity);
-    // A severity without enough free places is left out: the next outcome frees places and wakes this loop.
+    // A severity without enough free places is left out: the next outcome wakes this loop, or the end of the receiver's
+    // patience does.
     const waitsMs = severities
       .filter((severity) => this.#held.claimable(severity) > 0)
       .map((severity) => this.#nextLooks[severity].waitMs);
-    return Math.min(this.#nextSweep.waitMs, ...waitsMs);
+    return Math.min(this.#nextSweep.waitMs, this.#patience.waitMs || Number.POSITIVE_INFINITY, ...waitsMs);
   }
 
   async #claimDue(severity: Severity): Promise<void> {
@@ -159,7 +171,7 @@ export class Deliverer {
         deadlineMs,
       });
       for (const delivery of claimed) this.#held.add(delivery, claimedMs);
-      this.#postWaiting();
+      this.#poster.postWaiting();
       if (claimed.length === limit) return nextLook.expectIn(0);
       const nextMs = await millisecondsToNextDelivery(db, severity, deadlineMs);
       nextLook.expectIn(nextMs <= 0 && claimed.length === 0 ? lockedMs : Math.max(nextMs, minWaitMs));
@@ -167,27 +179,6 @@ export class Deliverer {
       nextLook.expectIn(0);
       throw error;
     }
-  }
-
-  #postWaiting(): void {
-    if (this.#isStopping) return;
-    for (let event = this.#held.next(); event !== null; event = this.#held.next()) void this.#post(event);
-  }
-
-  async #post(event: HeldEvent): Promise<void> {
-    const { delivery } = event;
-    const { sender, metrics, maxAttempts } = this.#options;
-    const stopTimer = metrics.webhookDuration.startTimer();
-    const result = await sender.send(toPayload(delivery), webhookId(delivery));
-    if (this.#isAborted && !result.ok) {
-      this.#held.end(event, null);
-      return;
-    }
-    stopTimer();
-    metrics.webhook.inc({ result: result.ok ? "success" : "failure" });
-    this.#held.end(event, outcomeOf(delivery, result, maxAttempts));
-    this.settling.wake();
-    this.#postWaiting();
   }
 
   async #sweep(): Promise<void> {
@@ -201,11 +192,3 @@ export class Deliverer {
 
 /** The order of claiming. */
 const severities: Severity[] = ["suspicious", "info"];
-
-/**
- * The same in all attempts of one event, and unique across databases: alert ids start again in a new database, and
- * receivers remember the ids that they have seen.
- */
-function webhookId(delivery: { id: number; issuanceId: string }): string {
-  return `certwatch_${delivery.id}_${delivery.issuanceId.slice(0, 16)}`;
-}

@@ -14,10 +14,13 @@ export class DeliveryReport {
   }
 
   /** Called when the outcome of an attempt is committed. */
-  outcome(delivery: Delivery, { delivered, error, retry_after_seconds: retryAfterSeconds }: Outcome): void {
+  outcome(delivery: Delivery, outcome: Outcome): void {
+    const { delivered, error, postponed, retry_after_seconds: retryAfterSeconds } = outcome;
     const fields = { alert_id: delivery.id, severity: delivery.severity, attempt: delivery.attempts + 1 };
     if (delivered) {
       this.#log.info(fields, "alert delivered");
+    } else if (postponed && retryAfterSeconds !== null) {
+      this.#log.debug({ ...fields, error }, "the receiver said later: this was no attempt");
     } else if (retryAfterSeconds !== null) {
       this.#log.warn({ ...fields, error, retry_in_s: retryAfterSeconds }, "delivery failed, will try again");
     } else {
@@ -27,6 +30,14 @@ export class DeliveryReport {
         "delivery given up: the alert stays in the table alerts with delivered = false",
       );
     }
+  }
+
+  /** Called when the receiver asks for patience and did not before. */
+  patienceAsked(waitSeconds: number): void {
+    this.#log.warn(
+      { wait_s: Math.ceil(waitSeconds) },
+      "the receiver asks for patience (429, or 503 with Retry-After): it gets one alert a second until it takes them for a minute",
+    );
   }
 
   /** Called for an event whose claims expired too often, none of them with an outcome. */

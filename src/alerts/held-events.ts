@@ -1,4 +1,5 @@
 import type { Delivery, Outcome } from "./outbox.ts";
+import { Patience } from "./patience.ts";
 import type { Severity } from "./payload.ts";
 
 /** The number of attempts under way at once, and of connections to the receiver. */
@@ -31,17 +32,23 @@ export interface HeldEvent {
 /**
  * The events that this process holds: they wait for a connection, are under way, or have an outcome that is not committed
  * yet. Their number is bounded, so that neither a slow receiver nor a slow database fills the memory. `suspicious` events
- * go first, and have places and connections that `info` events cannot take.
+ * go first, and have places and connections that `info` events cannot take. While the receiver asks for patience, one
+ * event is held at a time.
  */
 export class HeldEvents {
+  readonly #patience: Patience;
   /** Events by id. An event leaves when its outcome is committed or when it was given back. */
   readonly #held = new Map<number, HeldEvent>();
   /** Events that wait for a connection, in the order of their claims. */
   readonly #waiting: Record<Severity, HeldEvent[]> = { suspicious: [], info: [] };
-  /** Events that waited longer than `maxWaitMs`. */
+  /** Events that waited longer than `maxWaitMs`, or would have to wait for the receiver. */
   #overdue: HeldEvent[] = [];
   #underWay = 0;
   #reserved = 0;
+
+  constructor(patience = new Patience()) {
+    this.#patience = patience;
+  }
 
   /** True while attempts are under way, or while reserved places are about to be filled. */
   get isBusy(): boolean {
@@ -51,7 +58,20 @@ export class HeldEvents {
   /** The number of events of this severity to claim now: 0 while enough others wait and few places are free. */
   claimable(severity: Severity): number {
     const free = this.freePlaces(severity);
+    if (this.#patience.isAsked) return this.#mayClaimOne(severity) ? Math.min(free, 1) : 0;
     return free < smallestClaim && this.#waiting[severity].length >= concurrency ? 0 : free;
+  }
+
+  /**
+   * While the receiver asks for patience: whether one event may be claimed. An `info` one has to wait until every
+   * `suspicious` one that this process still holds is back in the table, where it goes first.
+   */
+  #mayClaimOne(severity: Severity): boolean {
+    if (!this.#patience.allows(this.isBusy)) return false;
+    return (
+      severity === "suspicious" ||
+      ![...this.#held.values()].some(({ delivery }) => delivery.severity === "suspicious")
+    );
   }
 
   /** The number of further events of this severity that may be held. */
@@ -60,9 +80,12 @@ export class HeldEvents {
     return Math.max(places - this.#held.size - this.#reserved, 0);
   }
 
-  /** Keeps a place for an event that is about to be claimed; false where no place is free. */
+  /**
+   * Keeps a place for an event that is about to be claimed; false where no place is free, or while the receiver asks for
+   * patience.
+   */
   reserve(severity: Severity): boolean {
-    if (this.freePlaces(severity) === 0) return false;
+    if (this.#patience.isAsked || this.freePlaces(severity) === 0) return false;
     this.#reserved += 1;
     return true;
   }
@@ -73,6 +96,7 @@ export class HeldEvents {
   }
 
   add(delivery: Delivery, claimedMs: number): void {
+    if (delivery.postponedSeconds !== null) this.#patience.recall();
     // We delivered this event already, but could not commit that before the lease ended, and have now claimed it again.
     // Keep the success (it is valid under any lease) and do not post twice.
     const before = this.#held.get(delivery.id);
@@ -82,9 +106,16 @@ export class HeldEvents {
     this.#waiting[delivery.severity].push(event);
   }
 
-  /** Takes the next event that may be tried now, and counts it as under way until {@link end}. */
+  /**
+   * Takes the next event that may be tried now, and counts it as under way until {@link end}. `null`: no event may. Those
+   * that wait while the receiver asks for patience become {@link overdue}.
+   */
   next(): HeldEvent | null {
     this.dropOverdue();
+    if (!this.#patience.allows(this.#underWay > 0)) {
+      for (const waiting of Object.values(this.#waiting)) this.#overdue.push(...waiting.splice(0));
+      return null;
+    }
     const severity = this.#waiting.suspicious.length > 0 ? "suspicious" : "info";
     const limit = severity === "suspicious" ? concurrency : concurrency - reservedAttempts;
     if (this.#underWay >= limit) return null;

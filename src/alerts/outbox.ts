@@ -8,6 +8,7 @@ import type { RecordedPayload, Severity } from "./payload.ts";
 //   merged      JudgedCertificate  its issuance has that event already: the row is gone, its key is in merged_keys
 //   due         next_attempt_at is set, nobody holds a lease
 //   leased      Delivery           lease_until is ahead: one process may post the event
+//   postponed   Outcome            the receiver said "later": due again, and postponed_since says since when
 //   delivered   Outcome            delivered = true
 //   given up    Outcome            given_up_at is set, next_attempt_at is null
 //   observed    recorded without WEBHOOK_URL: next_attempt_at is null from the start
@@ -82,6 +83,8 @@ export interface Delivery {
   issuanceId: string;
   matchBasis: string;
   reason: string;
+  /** Seconds since the receiver first answered "later" to it; `null`: its last answer was another, or there was none. */
+  postponedSeconds: number | null;
   /** As it was recorded. */
   payload: RecordedPayload;
 }
@@ -96,6 +99,8 @@ export interface Outcome {
   delivered: boolean;
   /** Why not. */
   error: string | null;
+  /** The receiver answered "later" (429, or 503 with `Retry-After`): this was no attempt. */
+  postponed: boolean;
   /** Seconds until the next attempt; `null` after a success, and after a failure that was the last. */
   retry_after_seconds: number | null;
 }

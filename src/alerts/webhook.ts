@@ -14,8 +14,15 @@ export interface WebhookTarget {
   authorization: string | null;
 }
 
-/** How one attempt ended. `retryAfterSeconds` is the wait that the receiver asked for, a minute at most; 0 where it asked for none. */
-export type SendResult = { ok: true } | { ok: false; error: string; retryAfterSeconds: number };
+/** How one attempt ended. */
+export type SendResult =
+  | { kind: "delivered" }
+  /**
+   * The receiver answered 429, or 503 with `Retry-After`: it asks for patience. `retryAfterSeconds` is the wait that it
+   * names, a minute at most; `null` where it names none.
+   */
+  | { kind: "later"; error: string; retryAfterSeconds: number | null }
+  | { kind: "failed"; error: string };
 
 /** The longest wait that a receiver can ask for. */
 const maxRetryAfterSeconds = 60;
@@ -68,18 +75,10 @@ export class WebhookSender {
       timer = setTimeout(abort, maxBodyMs);
       // The status alone decides: a body that never ends or breaks off changes nothing.
       await response.body.dump({ limit: maxBodyBytes }).catch(() => {});
-      if (response.statusCode >= 200 && response.statusCode < 300) return { ok: true };
-      const asksToWait = response.statusCode === 429 || response.statusCode === 503;
-      return {
-        ok: false,
-        error: `the receiver answered ${response.statusCode}`,
-        retryAfterSeconds: asksToWait
-          ? retryAfterSeconds(response.headers["retry-after"], maxRetryAfterSeconds)
-          : 0,
-      };
+      return resultOf(response.statusCode, response.headers["retry-after"]);
     } catch (error) {
       const reason = attempt.signal.aborted ? `no answer within ${timeoutSeconds} s` : describe(error);
-      return { ok: false, error: reason, retryAfterSeconds: 0 };
+      return { kind: "failed", error: reason };
     } finally {
       clearTimeout(timer);
     }
@@ -104,6 +103,16 @@ export class WebhookSender {
     }
     return headers;
   }
+}
+
+function resultOf(status: number, retryAfter: string | string[] | undefined): SendResult {
+  if (status >= 200 && status < 300) return { kind: "delivered" };
+  const error = `the receiver answered ${status}`;
+  const waitSeconds = retryAfterSeconds(retryAfter, maxRetryAfterSeconds);
+  const asksForPatience = status === 429 || (status === 503 && waitSeconds !== null);
+  return asksForPatience
+    ? { kind: "later", error, retryAfterSeconds: waitSeconds }
+    : { kind: "failed", error };
 }
 
 function describe(error: unknown): string {

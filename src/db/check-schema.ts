@@ -27,6 +27,7 @@ const needed = [
       "match_basis",
       "payload",
       "next_attempt_at",
+      "postponed_since",
       "given_up_at",
     ],
   },

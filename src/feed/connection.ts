@@ -61,7 +61,8 @@ export function serveConnection(options: ConnectionOptions): Promise<Ending> {
   // The frame reader leaves fragmented and very long messages to `ws`.
   socket.on("message", (message) => onMessage(message as Buffer));
   socket.on("unexpected-response", (request, response) => {
-    ending.retryAfterMs = retryAfterSeconds(response.headers["retry-after"], maxRetryAfterSeconds) * 1000;
+    const waitSeconds = retryAfterSeconds(response.headers["retry-after"], maxRetryAfterSeconds);
+    ending.retryAfterMs = (waitSeconds ?? 0) * 1000;
     giveUp(`the server refused with HTTP ${response.statusCode}`);
     request.destroy();
   });

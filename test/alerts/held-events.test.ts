@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { concurrency, type HeldEvent, HeldEvents } from "../../src/alerts/held-events.ts";
+import { Patience } from "../../src/alerts/patience.ts";
 import type { Severity } from "../../src/alerts/payload.ts";
 
 const outcome = {
@@ -8,6 +9,7 @@ const outcome = {
   lease: "",
   delivered: true,
   error: null,
+  postponed: false,
   retry_after_seconds: null,
 };
 const delivery = (id: number, severity: Severity) => ({
@@ -15,6 +17,7 @@ const delivery = (id: number, severity: Severity) => ({
   severity,
   lease: "2026-01-01T00:00:00Z",
   attempts: 0,
+  postponedSeconds: null,
   issuanceId: "",
   matchBasis: "none",
   reason: "",
@@ -87,6 +90,43 @@ describe("HeldEvents", () => {
     expect(overdue.map((event) => event.delivery.id)).toEqual([1]);
     held.remove(overdue);
     expect(held.overdue()).toEqual([]);
+  });
+
+  describe("while the receiver asks for patience", () => {
+    let patience: Patience;
+    beforeEach(() => {
+      patience = new Patience({ paceMs: 0 });
+      held = new HeldEvents(patience);
+    });
+    const ask = (retryAfterSeconds: number) =>
+      patience.heard({ kind: "later", error: "", retryAfterSeconds }, performance.now());
+
+    test("nothing is tried during the wait: what waits is given back, and nothing is claimed", () => {
+      for (const id of [1, 2, 3]) add(id, "suspicious");
+      ask(60);
+      expect([held.claimable("suspicious"), held.reserve("suspicious")]).toEqual([0, false]);
+      expect(held.next()).toBeNull();
+      expect(held.overdue().map((event) => event.delivery.id)).toEqual([1, 2, 3]);
+    });
+
+    test("then one is claimed and tried at a time", () => {
+      ask(0);
+      expect([held.claimable("suspicious"), held.claimable("info")]).toEqual([1, 1]);
+      add(1, "suspicious");
+      add(2, "info");
+      const event = held.next()!;
+      expect(event.delivery.id).toBe(1);
+      expect([held.claimable("suspicious"), held.claimable("info"), held.next()]).toEqual([0, 0, null]);
+      expect(held.overdue().map(({ delivery }) => delivery.id)).toEqual([2]);
+      held.end(event, outcome);
+      expect(held.claimable("info")).toBe(1);
+    });
+
+    test("an event that was postponed before tells so", () => {
+      held.add({ ...delivery(1, "info"), postponedSeconds: 7 }, performance.now());
+      add(2, "info");
+      expect(nextIds()).toEqual([1]);
+    });
   });
 
   test("at the end everything without an outcome is taken out, and nothing is tried any more", () => {

@@ -34,7 +34,7 @@ describe("WebhookSender", () => {
 
   test("posts the payload as JSON, with who sends it and an idempotency key, and nothing more", async () => {
     const payload = { name: "\u00e9\u2028", absent: null };
-    expect(await open().send(payload, "id_1")).toEqual({ ok: true });
+    expect(await open().send(payload, "id_1")).toEqual({ kind: "delivered" });
     const [{ method, headers, json }] = receiver.deliveries as [(typeof receiver.deliveries)[0]];
     expect([method, json]).toEqual(["POST", payload]);
     expect(headers).toMatchObject({
@@ -59,24 +59,23 @@ describe("WebhookSender", () => {
 
   test.each([200, 201, 202, 204, 299])("%d is success", async (status) => {
     receiver.setBehaviour(status);
-    expect(await open().send({}, "id")).toEqual({ ok: true });
+    expect(await open().send({}, "id")).toEqual({ kind: "delivered" });
   });
 
   test.each([300, 304, 400, 401, 404, 410, 500, 502])(
-    "%d is failure, without a wait of its own",
+    "%d is failure, whatever it says about waiting",
     async (status) => {
       receiver.setBehaviour({ status, headers: { "Retry-After": "30" } });
       expect(await open().send({}, "id")).toEqual({
-        ok: false,
+        kind: "failed",
         error: `the receiver answered ${status}`,
-        retryAfterSeconds: 0,
       });
     },
   );
 
   test.each([301, 302, 307, 308])("a redirect (%d) is not followed", async (status) => {
     receiver.setBehaviour({ status, headers: { Location: `${receiver.url}elsewhere` } });
-    expect(await open().send({}, "id")).toMatchObject({ ok: false });
+    expect(await open().send({}, "id")).toMatchObject({ kind: "failed" });
     expect(receiver.deliveries.map(({ path }) => path)).toEqual(["/"]);
   });
 
@@ -84,21 +83,31 @@ describe("WebhookSender", () => {
     [429, "7", 7],
     [503, "59", 59],
     [503, "3600", 60],
-    [429, "-1", 0],
-    [429, "tomorrow", 0],
-  ])("%d with Retry-After %s asks for %d s", async (status, header, seconds) => {
-    receiver.setBehaviour({ status, headers: { "Retry-After": header } });
-    expect(await open().send({}, "id")).toMatchObject({ ok: false, retryAfterSeconds: seconds });
+    [429, "-1", null],
+    [429, "tomorrow", null],
+    [429, null, null],
+  ])("%d with Retry-After %s says later, and names %d s", async (status, header, retryAfterSeconds) => {
+    const headers: Record<string, string> = header === null ? {} : { "Retry-After": header };
+    receiver.setBehaviour({ status, headers });
+    const error = `the receiver answered ${status}`;
+    expect(await open().send({}, "id")).toEqual({ kind: "later", error, retryAfterSeconds });
   });
+
+  test.each<Record<string, string>>([{}, { "Retry-After": "soon" }])(
+    "503 with %j is failure",
+    async (headers) => {
+      receiver.setBehaviour({ status: 503, headers });
+      expect(await open().send({}, "id")).toMatchObject({ kind: "failed" });
+    },
+  );
 
   test.each([0.3, 0.2503, 0.0015])(
     "a receiver that hangs is given up after the timeout of %d s",
     async (timeoutSeconds) => {
       receiver.setBehaviour("hang");
       expect(await open({ timeoutSeconds }).send({}, "id")).toEqual({
-        ok: false,
+        kind: "failed",
         error: `no answer within ${timeoutSeconds} s`,
-        retryAfterSeconds: 0,
       });
     },
   );
@@ -106,13 +115,13 @@ describe("WebhookSender", () => {
   test("a connection that is cut, and one that is refused, are failures with a reason", async () => {
     receiver.setBehaviour("close");
     expect(await open().send({}, "id")).toMatchObject({
-      ok: false,
+      kind: "failed",
       error: expect.stringContaining("UND_ERR_SOCKET"),
     });
     const { url } = receiver;
     await receiver.close();
     expect(await open({ url }).send({}, "id")).toMatchObject({
-      ok: false,
+      kind: "failed",
       error: expect.stringContaining("ECONNREFUSED"),
     });
     const named = url.replace("127.0.0.1", "localhost"); // several addresses: an error without a message of its own
@@ -128,8 +137,8 @@ describe("WebhookSender", () => {
     const running = sender.send({}, "id");
     await receiver.waitForCount(1);
     await sender.close();
-    expect(await running).toMatchObject({ ok: false });
-    expect(await sender.send({}, "id")).toMatchObject({ ok: false });
+    expect(await running).toMatchObject({ kind: "failed" });
+    expect(await sender.send({}, "id")).toMatchObject({ kind: "failed" });
     await sender.close();
     expect(receiver.count).toBe(1);
   });
@@ -147,7 +156,7 @@ describe("WebhookSender", () => {
     server.on("connection", (socket) => sockets.add(socket));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const sender = open({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` });
-    for (let i = 0; i < 3; i += 1) expect(await sender.send({}, "id")).toEqual({ ok: true });
+    for (let i = 0; i < 3; i += 1) expect(await sender.send({}, "id")).toEqual({ kind: "delivered" });
     for (const socket of sockets) socket.destroy();
     server.close();
   });
@@ -162,7 +171,7 @@ describe("WebhookSender", () => {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const sender = open({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` });
     const results = await Promise.all(Array.from({ length: 40 }, (_, i) => sender.send({ i }, `id_${i}`)));
-    expect(results).toEqual(Array(40).fill({ ok: true }));
+    expect(results).toEqual(Array(40).fill({ kind: "delivered" }));
     expect(ports.size).toBeLessThanOrEqual(4);
     await sender.close();
     await new Promise((resolve) => server.close(resolve));

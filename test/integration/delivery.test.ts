@@ -175,24 +175,7 @@ describeOnEveryDatabase("delivery", (open) => {
       1,
       expect.stringMatching(/other side closed|UND_ERR_SOCKET|ECONNRESET/),
     ],
-    [
-      "503 with Retry-After",
-      { status: 503, headers: { "retry-after": "7" } },
-      7,
-      "the receiver answered 503",
-    ],
-    [
-      "429 with too long a one",
-      { status: 429, headers: { "retry-after": "86400" } },
-      60,
-      "the receiver answered 429",
-    ],
-    [
-      "503 with a shorter one",
-      { status: 503, headers: { "retry-after": "0" } },
-      1,
-      "the receiver answered 503",
-    ],
+    ["503 without Retry-After", 503, 1, "the receiver answered 503"],
     [
       "500, whose Retry-After means nothing",
       { status: 500, headers: { "retry-after": "7" } },
@@ -206,6 +189,41 @@ describeOnEveryDatabase("delivery", (open) => {
     expect(await replica.rows()).toMatchObject([{ attempts: 1, is_due: true, last_error: error }]);
     expect(replica.logged("will try again")).toMatchObject([{ retry_in_s: retrySeconds }]);
     expect(receiver.count).toBe(1);
+  });
+
+  test("'later' is no attempt: the event is due again, and is given up when a day of nothing else has passed", async () => {
+    receiver.setBehaviour({ status: 429, headers: { "retry-after": "86400" } });
+    await makeSuspicious(1);
+    for (const _ of [1, 2]) await replica.deliver(receiver.url, { maxAttempts: 1 });
+    const postponed = { attempts: 0, is_leased: false, last_error: "the receiver answered 429" };
+    expect(await replica.rows()).toMatchObject([{ ...postponed, is_due: true, is_given_up: false }]);
+    const age = (hours: number) =>
+      replica.query("UPDATE public.alerts SET postponed_since = now() - $1 * interval '1 hour'", [hours]);
+    await age(23.9);
+    await replica.deliver(receiver.url);
+    expect(await replica.rows()).toMatchObject([{ ...postponed, is_due: true }]);
+    await age(24);
+    await replica.deliver(receiver.url);
+    expect(await replica.rows()).toMatchObject([{ ...postponed, is_due: false, is_given_up: true }]);
+    expect(replica.logged("given up")).toMatchObject([{ error: "the receiver answered 429" }]);
+    expect(receiver.count).toBe(4);
+  });
+
+  test("another answer ends the day: the next 'later' begins a new one", async () => {
+    await makeSuspicious(1);
+    const since = () => replica.value<Date | null>("SELECT postponed_since FROM public.alerts");
+    for (const [status, isPostponed] of [
+      [429, true],
+      [500, false],
+      [429, true],
+      [200, false],
+    ] as const) {
+      receiver.setBehaviour(status);
+      await replica.deliver(receiver.url);
+      expect((await since()) !== null).toBe(isPostponed);
+      await makeDue();
+    }
+    expect(await replica.rows()).toMatchObject([{ delivered: true, attempts: 2 }]);
   });
 
   test("no answer within the timeout is a failure", async () => {
@@ -397,7 +415,7 @@ describeOnEveryDatabase("delivery", (open) => {
     await replica.emptyTables();
     await makeSuspicious(1);
     expect((await replica.rows()).map(({ id }) => id)).toEqual([delivered!.id]);
-    const outcome = outcomeOf(delivered!, { ok: true }, 3);
+    const outcome = outcomeOf(delivered!, { kind: "delivered" }, 3);
     expect(await settleDeliveries(replica.db, [outcome], deadlineMs)).toEqual([]);
     expect(await replica.rows()).toMatchObject([{ delivered: false, is_due: true, attempts: 0 }]);
     await replica.deliver(receiver.url);
@@ -414,12 +432,13 @@ describeOnEveryDatabase("delivery", (open) => {
       expect(second).toMatchObject({ id: first!.id, attempts: 0 });
       expect(second!.lease).not.toBe(first!.lease);
       const issuance_id = first!.issuanceId;
-      const failure = { issuance_id, delivered: false, error: "late", retry_after_seconds: null };
+      const unpostponed = { issuance_id, postponed: false, retry_after_seconds: null };
+      const failure = { ...unpostponed, delivered: false, error: "late" };
       await settleDeliveries(replica.db, [{ ...first!, ...failure }], deadlineMs);
       expect(await replica.rows()).toMatchObject([
         { attempts: 0, expired_claims: 1, is_leased: true, is_given_up: false, last_error: null },
       ]);
-      const success = { issuance_id, delivered: true, error: null, retry_after_seconds: null };
+      const success = { ...unpostponed, delivered: true, error: null };
       await settleDeliveries(replica.db, [{ ...first!, ...success }], deadlineMs);
       await settleDeliveries(other.db, [{ ...second!, ...failure }], deadlineMs);
       await settleDeliveries(other.db, [{ ...second!, ...success }], deadlineMs);

@@ -179,7 +179,9 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
     const firstAlone = (value: boolean) => [!value, ...Array(count - 1).fill(value)];
 
     test("outcomes", async () => {
-      const outcomes = (await claimedEvents()).map((delivery) => outcomeOf(delivery, { ok: true }, 3));
+      const outcomes = (await claimedEvents()).map((delivery) =>
+        outcomeOf(delivery, { kind: "delivered" }, 3),
+      );
       await whileFirstIsLocked(async (lockedId) => {
         expect(await settleDeliveries(replicas[1].db, outcomes, deadlineMs)).toEqual([lockedId]);
         expect(await stateOf("delivered")).toEqual(firstAlone(true));

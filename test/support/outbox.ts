@@ -1,6 +1,7 @@
 import { pino } from "pino";
 import { Deliverer } from "../../src/alerts/deliver.ts";
 import { Judge } from "../../src/alerts/judge.ts";
+import type { Patience } from "../../src/alerts/patience.ts";
 import { Recorder, type RecorderOptions } from "../../src/alerts/record.ts";
 import { WebhookSender } from "../../src/alerts/webhook.ts";
 import { parseDsn } from "../../src/db/dsn.ts";
@@ -49,6 +50,7 @@ interface DeliverOptions {
   maxAttempts?: number;
   secret?: string | null;
   authorization?: string | null;
+  patience?: Patience;
 }
 
 /**
@@ -115,10 +117,11 @@ export class Replica {
   }
 
   deliverer(url: string, options: DeliverOptions = {}): { deliverer: Deliverer; sender: WebhookSender } {
-    const { timeoutSeconds = 10, maxAttempts = 3, secret = null, authorization = null } = options;
+    const { timeoutSeconds = 10, maxAttempts = 3, secret = null, authorization = null, patience } = options;
     const config = { url, timeoutSeconds, maxAttempts, secret, authorization };
     const sender = new WebhookSender(config, { version: "1.2.3", connections: 32 });
-    return { sender, deliverer: new Deliverer({ ...this, sender, timeoutSeconds, maxAttempts }) };
+    const delivererOptions = { ...this, sender, timeoutSeconds, maxAttempts };
+    return { sender, deliverer: new Deliverer({ ...delivererOptions, ...(patience && { patience }) }) };
   }
 
   /** One round of claims by a new deliverer, each attempt to its end, and the outcomes written down. */

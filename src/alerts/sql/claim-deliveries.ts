@@ -27,7 +27,8 @@ export async function claimDeliveries(
             expired_claims = a.expired_claims + (a.lease_until IS NOT NULL)::int
         FROM due WHERE a.id = due.id
         RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts, a.severity, COALESCE(a.issuance_id, '') AS "issuanceId",
-                  a.match_basis AS "matchBasis", a.reason, a.payload`,
+                  a.match_basis AS "matchBasis", a.reason, a.payload,
+                  EXTRACT(EPOCH FROM clock_timestamp() - a.postponed_since)::float8 AS "postponedSeconds"`,
       values: [options.severity, options.limit, options.leaseSeconds],
     },
     options.deadlineMs,

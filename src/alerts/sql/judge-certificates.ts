@@ -38,7 +38,8 @@ export async function judgeCertificates(
   );
   return rows.map(({ lease, attempts, issuanceId, payload, ...judged }) => {
     const { id, severity, matchBasis, reason } = judged;
-    const delivery = { id, lease: lease ?? "", attempts, severity, issuanceId, matchBasis, reason, payload };
+    const event = { id, severity, matchBasis, reason, issuanceId, payload };
+    const delivery = { ...event, lease: lease ?? "", attempts, postponedSeconds: null };
     return { ...judged, delivery: lease === null ? null : delivery };
   });
 }

@@ -25,7 +25,8 @@ export async function settleDeliveries(
       text: `
         WITH outcome AS (
           SELECT * FROM json_to_recordset($1::json)
-            AS o(id bigint, issuance_id text, lease text, delivered boolean, error text, retry_after_seconds float8)
+            AS o(id bigint, issuance_id text, lease text, delivered boolean, error text, postponed boolean,
+                 retry_after_seconds float8)
         ), free AS (
           SELECT o.* FROM outcome o JOIN public.alerts a ON ${awaitsOutcome}
           FOR UPDATE OF a SKIP LOCKED
@@ -33,7 +34,9 @@ export async function settleDeliveries(
           UPDATE public.alerts a
           SET delivered = o.delivered,
               delivered_at = CASE WHEN o.delivered THEN now() END,
-              attempts = a.attempts + 1,
+              attempts = a.attempts + (NOT o.postponed)::int,
+              postponed_since = CASE WHEN o.postponed AND o.retry_after_seconds IS NOT NULL
+                                     THEN COALESCE(a.postponed_since, now()) END,
               last_error = CASE WHEN o.delivered THEN a.last_error ELSE o.error END,
               next_attempt_at = now() + o.retry_after_seconds * interval '1 second',
               given_up_at = CASE WHEN NOT o.delivered AND o.retry_after_seconds IS NULL THEN now() END,

@@ -16,7 +16,7 @@ export async function giveUpExpired(db: Database, deadlineMs: number): Promise<n
       name: "give up expired claims",
       text: `
         UPDATE public.alerts
-        SET given_up_at = now(), next_attempt_at = NULL, lease_until = NULL,
+        SET given_up_at = now(), next_attempt_at = NULL, lease_until = NULL, postponed_since = NULL,
             expired_claims = ${expiredClaims},
             last_error = 'claimed ' || ${expiredClaims} || ' times without an outcome: the process ended or stalled each time'
         WHERE id = ANY (ARRAY(

@@ -1,5 +1,5 @@
 import { applySchema } from "../db/apply-schema.ts";
-import type { Queryable } from "../db/pool.ts";
+import type { Queryable } from "../db/statement.ts";
 import { planInventoryMigration } from "../inventory/plan-migration.ts";
 import { RefusedError } from "./errors.ts";
 import { commandDeadlineMs, type DatabaseFlags, withDatabase } from "./with-database.ts";

@@ -1,7 +1,8 @@
 import { readConfig } from "../config.ts";
 import { describeTable, type TableDescription } from "../db/describe-table.ts";
 import { embeddedExists } from "../db/embedded/open.ts";
-import type { Database, Queryable } from "../db/pool.ts";
+import type { Database } from "../db/pool.ts";
+import type { Queryable } from "../db/statement.ts";
 import { RefusedError } from "./errors.ts";
 import { openForCommand } from "./open-database.ts";
 

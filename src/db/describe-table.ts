@@ -1,4 +1,4 @@
-import type { Queryable } from "./pool.ts";
+import type { Queryable } from "./statement.ts";
 
 export interface TableDescription {
   /** `other`: a view, a materialized view, a foreign table; `kindName` says which. */

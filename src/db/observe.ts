@@ -1,6 +1,7 @@
 import type { Metrics } from "../metrics.ts";
 import { errorKind, errorMessage, failedStatement } from "./errors.ts";
-import type { Database, Queryable } from "./pool.ts";
+import type { Database } from "./pool.ts";
+import type { Queryable } from "./statement.ts";
 import { type ServiceStatement, type StatementName, serviceStatements } from "./statement-names.ts";
 
 /** How the database is doing, as far as the last operation tells. */

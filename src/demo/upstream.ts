@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Queryable } from "../db/pool.ts";
+import type { Queryable } from "../db/statement.ts";
 import { upsertInventory } from "../inventory/upsert.ts";
 import type { Issuance } from "./certificates.ts";
 

@@ -1,4 +1,4 @@
-import type { Queryable } from "../db/pool.ts";
+import type { Queryable } from "../db/statement.ts";
 
 /** An inventory row that was found by its serial number. */
 export interface SerialRow {

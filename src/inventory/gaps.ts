@@ -1,5 +1,5 @@
 import { describeTable, type TableDescription } from "../db/describe-table.ts";
-import type { Queryable } from "../db/pool.ts";
+import type { Queryable } from "../db/statement.ts";
 import { serialNormalForm } from "./find.ts";
 
 /** An index that the lookups of precertificates need, as schema.sql has it. */

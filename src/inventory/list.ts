@@ -1,4 +1,4 @@
-import type { Queryable } from "../db/pool.ts";
+import type { Queryable } from "../db/statement.ts";
 
 /** A row of `public.certs` as it stands there; upstream wrote it, so any value may be null or of another shape. */
 export interface InventoryRow {

@@ -1,4 +1,4 @@
-import type { Queryable } from "../db/pool.ts";
+import type { Queryable } from "../db/statement.ts";
 import {
   createIndexSql,
   type InventoryIndex,

@@ -1,4 +1,4 @@
-import type { Queryable } from "../db/pool.ts";
+import type { Queryable } from "../db/statement.ts";
 
 /** Takes these fingerprints (lower-case hex) out of the inventory; returns those that were in it. */
 export async function removeInventory(

@@ -1,5 +1,5 @@
 import { toJson } from "../db/json.ts";
-import type { Queryable } from "../db/pool.ts";
+import type { Queryable } from "../db/statement.ts";
 import type { InventoryCertificate } from "./certificate-file.ts";
 
 /**

@@ -1,4 +1,4 @@
-import type { Queryable } from "../db/pool.ts";
+import type { Queryable } from "../db/statement.ts";
 
 /** Adds rows to the watch list, except those that are there in the same spelling. Safe to run twice. */
 export async function addWatchEntries(db: Queryable, entries: string[], deadlineMs: number): Promise<void> {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Database, Sql } from "../../src/db/pool.ts";
+import type { Database } from "../../src/db/pool.ts";
+import type { Sql } from "../../src/db/statement.ts";
 import { Inventory } from "../../src/inventory/recognise.ts";
 import type { PendingCertificate } from "../../src/issuance/pending.ts";
 import { byHand } from "../support/by-hand.ts";

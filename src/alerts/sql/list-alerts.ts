@@ -1,4 +1,4 @@
-import type { Queryable } from "../../db/pool.ts";
+import type { Queryable } from "../../db/statement.ts";
 
 /** A row of `public.alerts` for a person to read. Rows that the Python service wrote have no basis and no reason. */
 export interface AlertRow {

@@ -1,4 +1,4 @@
-import type { Queryable } from "../../db/pool.ts";
+import type { Queryable } from "../../db/statement.ts";
 
 export interface RedeliverOptions {
   /** Leaves out events that were given up (in observer mode: recorded) earlier; epoch seconds. `null`: leaves out none. */

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** Whom a lock belongs to: a process id alone may have been given to another process since. */
@@ -52,6 +52,18 @@ export function lockDir(dir: string): () => void {
     }
   } finally {
     rmSync(draft, { force: true });
+  }
+}
+
+/** Whether a process that lives has the folder. */
+export function isDirLocked(dir: string): boolean {
+  if (!existsSync(dir)) return false;
+  try {
+    lockDir(dir)();
+    return false;
+  } catch (error) {
+    if (error instanceof DirLockedError) return true;
+    throw error;
   }
 }
 

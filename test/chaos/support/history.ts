@@ -1,4 +1,4 @@
-import type { Queryable } from "../../../src/db/pool.ts";
+import type { Queryable } from "../../../src/db/statement.ts";
 import { byHand } from "../../support/by-hand.ts";
 
 /** What was committed to a row of `alerts`, one entry for each change. */

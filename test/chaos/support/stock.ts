@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Queryable } from "../../../src/db/pool.ts";
+import type { Queryable } from "../../../src/db/statement.ts";
 import { createAuthority, type Issuance } from "../../../src/demo/certificates.ts";
 import { type CtLog, type LogEntry, loggedCertificate } from "../../../src/demo/log-entry.ts";
 import { addToInventory } from "../../../src/demo/upstream.ts";

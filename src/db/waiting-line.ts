@@ -1,0 +1,49 @@
+interface Waiter<T> {
+  grant(item: T): void;
+  refuse(error: Error): void;
+}
+
+/** Callers that wait until somebody gives back what they need. The one that came first is served first. */
+export class WaitingLine<T> {
+  readonly #waiters: Waiter<T>[] = [];
+
+  /**
+   * Resolves with what {@link serve} hands over.
+   *
+   * @param untilMs by `performance.now()`; then the caller leaves the line, and the promise is rejected.
+   * @param lateError makes the error of a caller that waited in vain.
+   */
+  wait(untilMs: number, lateError: () => Error): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        clearTimeout(timer);
+        const place = this.#waiters.indexOf(waiter);
+        if (place >= 0) this.#waiters.splice(place, 1);
+      };
+      const waiter: Waiter<T> = {
+        grant(item) {
+          leave();
+          resolve(item);
+        },
+        refuse(error) {
+          leave();
+          reject(error);
+        },
+      };
+      const timer = setTimeout(() => waiter.refuse(lateError()), untilMs - performance.now());
+      this.#waiters.push(waiter);
+    });
+  }
+
+  /** Hands `item` to the caller that waits longest. False where nobody waits. */
+  serve(item: T): boolean {
+    const first = this.#waiters[0];
+    first?.grant(item);
+    return first !== undefined;
+  }
+
+  /** Sends everybody away. */
+  refuseAll(error: () => Error): void {
+    for (const waiter of [...this.#waiters]) waiter.refuse(error());
+  }
+}

@@ -2,7 +2,7 @@ import { describeTable } from "../db/describe-table.ts";
 import type { Database } from "../db/pool.ts";
 import { normalizeSerial, precertificateUpdateType } from "../issuance/identity.ts";
 import type { PendingCertificate } from "../issuance/pending.ts";
-import { sanForms } from "../watchlist/domain.ts";
+import { conversionBudget, normalName } from "../watchlist/domain.ts";
 import {
   findByFingerprint,
   findBySerial,
@@ -144,7 +144,8 @@ function hasNamesOf(certificate: PendingCertificate, row: SerialRow): boolean {
 }
 
 function nameSet(names: string[]): Set<string> {
-  return new Set(names.map((name) => sanForms(name)[0]!));
+  const budget = conversionBudget();
+  return new Set(names.map((name) => normalName(name, budget)));
 }
 
 function isSameSet(one: Set<string>, other: Set<string>): boolean {

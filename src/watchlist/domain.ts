@@ -1,27 +1,46 @@
 import { isIP } from "node:net";
 import { domainToASCII } from "node:url";
 
-const PLAIN = /^[\w.*-]*$/; // \w without flags is ASCII
-const NON_ASCII = /[\u0080-\uffff]/;
-/** The other full stops of IDNA (UTS #46, section 2.3, and RFC 3490, section 3.1). */
-const IDNA_DOTS = /[\u3002\uff0e\uff61]/g;
-const IDNA_INPUT = /^[\w*\u0080-\uffff-]+$/;
-const SCHEME = /^https?:\/\//i;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: NUL and NEL are what is searched for
-const NAME_ENDS = /[\u0000\s/\u0085]/;
+/** A host name, as far as its characters go: `*` and `_` are in the names of certificates, too. */
+const plainName = /^[\w.*-]*$/; // \w without flags is ASCII
+const beyondAscii = /[\u0080-\uffff]/;
+/** The three full stops that IDNA reads like `.` (UTS #46 section 2.3, RFC 3490 section 3.1). */
+const otherDots = /[\u3002\uff0e\uff61]/g;
+/** White space beyond ASCII. U+FEFF is missing because IDNA drops it from a name. */
+const otherSpaces = /[\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/g;
+/** A label, or several that a character keeps apart which no host name has. */
+const labels = /[\w*\u0080-\uffff-]+/g;
+const notInNames = /[^\w.*-]+/;
 
-/** Punycode takes time quadratic in the label. A name that DNS can hold has 253 characters (RFC 1035, section 3.1). */
-const MAX_CONVERTED_CHARS = 512;
+/** DNS has no longer label (RFC 1035 section 2.3.4), and converting takes time quadratic in the length. */
+const maxLabelChars = 63;
+/** DNS has no name over 253 characters (RFC 1035 section 3.1). Some SANs are a list of several names. */
+const maxUnicodeNameChars = 2_000;
+/** Converting a label takes about 2 us, as long as reading 30 characters. */
+const conversionChars = 30;
+/** A certificate with 2,000 Unicode names takes a third of this. All of it takes about 50 ms. */
+const conversionCharsPerMessage = 500_000;
 
 /** A usable watch-list entry (lower case, A-labels, made of `a-z 0-9 _ - .` only), or what is wrong with it. */
 export type WatchEntry = { readonly entry: string } | { readonly problem: string };
 
 /**
- * Reads one row of the watch list: trims, lower-cases, strips trailing dots and one leading `*.`, converts to A-labels.
- * The problem is a phrase that goes on from the entry's name: `is an IP address`.
+ * How many more characters of Unicode names will be converted to A-labels. When nothing is left, such names stay as they
+ * are: no honest certificate gets there.
+ */
+export interface ConversionBudget {
+  chars: number;
+}
+
+/** A budget for all the names of one certificate. */
+export const conversionBudget = (): ConversionBudget => ({ chars: conversionCharsPerMessage });
+
+/**
+ * Reads one row of the watch list: trims it, converts it to lower case and A-labels, and strips trailing dots and one
+ * leading `*.`. A problem is a phrase that can follow the row: `is an IP address`.
  */
 export function parseWatchEntry(raw: string): WatchEntry {
-  const name = normalize(raw);
+  const name = normalName(raw);
   const entry = name.startsWith("*.") ? name.slice(2) : name;
   const problem = problemOf(entry);
   return problem === null ? { entry } : { problem };
@@ -31,56 +50,54 @@ function problemOf(entry: string): string | null {
   if (entry === "") return "is empty";
   if (isIP(entry.replace(/^\[|\]$/g, "")) !== 0) return "is an IP address";
   if (entry.includes("*")) return "has a * inside";
-  if (NON_ASCII.test(entry)) return "has a label that IDNA refuses";
-  if (!PLAIN.test(entry)) return "has a character other than letters, digits, hyphen, underscore and dot";
+  if (beyondAscii.test(entry)) return "has a label that IDNA refuses";
+  if (!plainName.test(entry)) return "has a character other than letters, digits, hyphen, underscore and dot";
   if (entry.startsWith(".") || entry.includes("..")) return "has an empty label";
   if (!entry.includes(".")) return "has only one label";
   return null;
 }
 
 /**
- * The forms under which a SAN is matched, each lower-cased, in A-labels, without trailing dots; a leading `*.` is a
- * wildcard. A plain host name has one. Any other name is tried as it is, without `http://` or `https://`, and cut at
- * the first NUL, `/` or white space: where a validator somewhere may read a watched name, certwatch alerts.
- * Never throws, and takes time linear in the length.
+ * A name in the form in which two names can be compared: trimmed, in lower case and A-labels, without trailing dots.
+ * Never throws.
  */
-export function sanForms(san: string): string[] {
-  const name = san.trim();
-  if (PLAIN.test(name)) return [normalize(name)];
-  const bare = name.replace(SCHEME, "");
-  return [...new Set([name, bare, cut(name), cut(bare.trim())].map(normalize))];
-}
-
-function cut(name: string): string {
-  const end = name.search(NAME_ENDS);
-  return end === -1 ? name : name.slice(0, end);
-}
-
-function normalize(raw: string): string {
-  const name = toAscii(raw.trim());
+export function normalName(raw: string, budget: ConversionBudget = conversionBudget()): string {
+  const name = withALabels(raw.trim(), budget).toLowerCase();
   let end = name.length;
   while (name[end - 1] === ".") end--;
   return name.slice(0, end);
 }
 
 /**
- * Lower case and A-labels, label by label. A label that IDNA refuses stays as it is, lower-cased, and so does what lies
- * so far from the end that no entry reaches there.
+ * The host names that a SAN contains, normalized. A plain host name contains itself. In any other text every run of
+ * characters that host names have counts as a name: some program may read a watched name there, so certwatch alerts.
+ * `https://me@example.org:443/x` contains `https`, `me`, `example.org`, `443` and `x`.
+ *
+ * `NameIndex.findCovering` looks for the same names, without making strings of them.
  */
-function toAscii(name: string): string {
-  if (!NON_ASCII.test(name)) return name.toLowerCase();
-  const dotted = name.replace(IDNA_DOTS, ".");
-  const tailStart = Math.max(0, dotted.length - MAX_CONVERTED_CHARS);
-  const labels = dotted.slice(tailStart).split(".");
-  return dotted.slice(0, tailStart).toLowerCase() + labels.map(labelToAscii).join(".");
+export function namesIn(san: string): string[] {
+  const pieces = withALabels(san, conversionBudget()).split(notInNames);
+  return [...new Set(pieces.map((piece) => normalName(piece)))].filter((name) => name !== "");
 }
 
 /**
- * Upper-case letters beyond ASCII are left to IDNA, whose mapping is not `toLowerCase` (a final sigma).
- * `domainToASCII` is a URL parser: it drops what follows a `/`, and reads a name that ends in a number as an IP address
- * (WHATWG URL, "ends in a number checker"). Hence the check of its input, and the label behind.
+ * The name with its Unicode labels as A-labels. A label stays as it is if IDNA refuses it, if it is too long for DNS, or
+ * if the budget is used up. Takes time linear in the name.
  */
-function labelToAscii(label: string): string {
-  if (!NON_ASCII.test(label) || !IDNA_INPUT.test(label)) return label.toLowerCase();
-  return domainToASCII(`${label}.x`).slice(0, -2) || label.toLowerCase();
+export function withALabels(name: string, budget: ConversionBudget): string {
+  if (!beyondAscii.test(name) || name.length > maxUnicodeNameChars || budget.chars <= 0) return name;
+  budget.chars -= name.length;
+  const dotted = name.replace(otherDots, ".").replace(otherSpaces, " ");
+  return dotted.replace(labels, (label) => aLabel(label, budget));
+}
+
+/**
+ * `domainToASCII` is a URL parser. It takes a name that ends in a number for an IP address (WHATWG URL, "ends in a number
+ * checker"), so a label is added behind. It also maps letters to lower case, which `toLowerCase` does differently beyond
+ * ASCII (a final sigma).
+ */
+function aLabel(label: string, budget: ConversionBudget): string {
+  if (label.length > maxLabelChars || !beyondAscii.test(label) || budget.chars <= 0) return label;
+  budget.chars -= conversionChars;
+  return domainToASCII(`${label}.x`).slice(0, -2) || label;
 }

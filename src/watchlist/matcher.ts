@@ -1,44 +1,48 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { parseWatchEntry, sanForms } from "./domain.ts";
+import { conversionBudget, parseWatchEntry, withALabels } from "./domain.ts";
+import { listEntries, listSans } from "./listing.ts";
 import type { NameTable } from "./name-hash.ts";
-import { NameIndex } from "./name-index.ts";
+import { Found, NameIndex } from "./name-index.ts";
 
-/** A saturated feed has the event loop for 0.8 ms a turn: this leaves it three quarters of the time. */
+/** One turn of a saturated feed takes 0.8 ms, so this leaves it three quarters of the time. */
 const sliceMs = 0.25;
-/** Reading the clock costs as much as an entry. */
+/** Reading the clock takes as long as reading an entry. */
 const entriesBetweenClocks = 16;
 const maxExamples = 10;
 const maxExampleChars = 100;
 
-/** The watch list as the matching sees it: immutable, replaced whole by a refresh. */
+/** The watch list as the matching uses it. It never changes: a refresh replaces it as a whole. */
 export interface WatchList {
-  /** Distinct valid entries. */
+  /** Distinct usable entries. */
   readonly size: number;
-  /** For the prefilter: has every name that `match` finds an entry for. */
+  /** For the prefilter: holds every plain host name that `match` finds an entry for. */
   readonly table: NameTable;
-  /**
-   * The entries that cover `san` (a name as a certificate has it), in no particular order, without duplicates.
-   * Costs O(labels of the SAN).
-   */
+  /** Finds which entries cover names, and has the entries that were found. */
+  readonly index: Omit<NameIndex, "add">;
+  /** All entries that cover a SAN, without duplicates, in no particular order. A wildcard may cover every entry. */
   match(san: string): string[];
 }
 
-/** The names of a certificate that are watched, and the entries that cover them. Both sorted and unique. */
+/** The names of a certificate that are watched, and the entries that cover them. */
 export interface Match {
+  /** Sorted, unique; at most 10,000, and at most 1,000 for one wildcard. */
   entries: string[];
+  /** Sorted, unique, as the certificate has them; at most 10,000. Only the end of a very long one is here. */
   sans: string[];
+  /** How many entries and SANs belong to the match and were left out of the two lists. */
+  namesTruncated: number;
 }
 
 /** Rows of the watch list that are not usable, with the first few of them (cut to 100 characters). */
 export interface SkippedEntries {
   readonly count: number;
-  /** `problem` goes on from the entry's name: `has only one label`. */
+  /** `problem` is a phrase that can follow the row: `has only one label`. */
   readonly examples: readonly { readonly raw: string; readonly problem: string }[];
 }
 
 /**
- * Builds the watch list from the raw rows of its table (of known number), in short slices between which the event loop
- * turns. The rows must not change meanwhile. Never rejects for an entry's sake.
+ * Builds the watch list from the rows of its table, in short slices between which the event loop turns. The rows must not
+ * change meanwhile. No row can make it reject.
  */
 export async function buildWatchList(
   rawEntries: Iterable<string> & { readonly length: number },
@@ -46,7 +50,7 @@ export async function buildWatchList(
   const index = new NameIndex(rawEntries.length);
   const examples: { raw: string; problem: string }[] = [];
   let skippedCount = 0;
-  let sliceEnd = 0; // the index's memory has taken the first slice
+  let sliceEnd = 0; // taking the index's memory was the first slice
   let untilClock = 0;
   for (const raw of rawEntries) {
     const parsed = parseWatchEntry(raw);
@@ -71,23 +75,30 @@ function toWatchList(index: NameIndex): WatchList {
   return {
     size: index.size,
     table: index.table,
+    index,
     match(san) {
-      const found = new Set<number>();
-      for (const form of sanForms(san)) index.findCovering(form, found);
-      return Array.from(found, (number) => index.entry(number));
+      const found = new Found();
+      index.findCovering(withALabels(san, conversionBudget()), found);
+      for (const newest of found.groups) for (const number of index.group(newest)) found.entries.add(number);
+      return Array.from(found.entries, (number) => index.entry(number));
     },
   };
 }
 
-/** `null` where no name is watched. */
-export function matchNames(names: string[], watchList: WatchList): Match | null {
-  const entries = new Set<string>();
-  const sans = new Set<string>();
-  for (const name of names) {
-    const covering = watchList.match(name);
-    if (covering.length === 0) continue;
-    sans.add(name);
-    for (const entry of covering) entries.add(entry);
+/** Looks up the names of one certificate; `null` if none is watched. Takes time linear in the names. */
+export function matchNames(names: readonly string[], { index }: WatchList): Match | null {
+  const found = new Found();
+  const budget = conversionBudget();
+  const covered: string[] = [];
+  for (const name of new Set(names)) {
+    if (index.findCovering(withALabels(name, budget), found)) covered.push(name);
   }
-  return sans.size === 0 ? null : { entries: [...entries].sort(), sans: [...sans].sort() };
+  if (covered.length === 0) return null;
+  const entries = listEntries(found, index);
+  const sans = listSans(covered, entries.names);
+  return {
+    entries: entries.names.sort(),
+    sans: sans.names.sort(),
+    namesTruncated: entries.leftOut + sans.leftOut,
+  };
 }

@@ -1,129 +1,177 @@
 import {
   addEnd,
+  codeOf,
   createNameTable,
   dot,
+  hashBack,
   hashStart,
   hashStep,
+  mayEndIn,
   type NameTable,
-  nameCodes,
   slotHash,
+  wildcardHash,
 } from "./name-hash.ts";
+import { PackedNames } from "./packed-names.ts";
 
 const asterisk = 0x2a;
-const bytesPerEntryGuess = 24;
 const none = -1;
 
+/** The entries that were found to cover some names, by their numbers. */
+export class Found {
+  readonly entries = new Set<number>();
+  /**
+   * A wildcard covers the whole group of entries one label below its parent. It is found as one thing, so that a large
+   * group costs no more than a small one. A group goes by the number of its newest entry.
+   */
+  readonly groups = new Set<number>();
+}
+
 /**
- * The entries of a watch list in typed arrays: a million of them are no million objects for the garbage collector.
- * An entry is known by its number, in order of insertion. `table` holds the hash of each entry, and for its parent `p`
- * that of `*.p`, which leads to all entries exactly one label below `p`.
+ * The entries of a watch list in typed arrays. An entry has a number: how many were added before it. `table` holds the
+ * hash of each entry. For the parent `p` of an entry it also holds the hash of `*.p`, which leads to the group of entries
+ * one label below `p`.
  *
- * Owned by the build while it grows; nothing is added once a `WatchList` has it.
+ * The build of a watch list owns the index while it grows. Nothing is added once a `WatchList` has it.
  */
 export class NameIndex {
   readonly table: NameTable;
-  #size = 0;
-  /** Per slot of the table: an entry's number, or for a parent the complement (`~`) of the last added entry below it. */
+  readonly #names: PackedNames;
+  /** No entry has more labels. */
+  #maxLabels = 0;
+  /** By slot of the table: the number of an entry; for a group the complement (`~`) of its newest entry's number. */
   readonly #owners: Int32Array;
-  /** Per entry: the one added before it below the same parent, or `none`. */
+  /** By entry: the next older one of its group, or `none`. */
   readonly #siblings: Int32Array;
-  /** Per entry: where its bytes end; they begin where those of the one before end. */
-  readonly #ends: Uint32Array;
-  #bytes: Buffer;
+  /** By entry: how many older ones its group has. */
+  readonly #olderSiblings: Uint32Array;
 
-  /** `capacity`: no more entries than this are going to be added. */
+  /** @param capacity the most entries that will be added. */
   constructor(capacity: number) {
-    this.table = createNameTable(2 * capacity); // two names per entry at most
+    this.table = createNameTable(2 * capacity); // an entry adds two names at most: its own and its parent's
+    this.#names = new PackedNames(capacity);
     this.#owners = new Int32Array(this.table.hashes.length);
     this.#siblings = new Int32Array(capacity);
-    this.#ends = new Uint32Array(capacity);
-    this.#bytes = Buffer.allocUnsafeSlow(bytesPerEntryGuess * capacity);
+    this.#olderSiblings = new Uint32Array(capacity);
   }
 
   /** Number of distinct entries. */
   get size(): number {
-    return this.#size;
+    return this.#names.size;
   }
 
-  /** Adds an entry as `parseWatchEntry` gives it, unless it is there. */
+  /** Adds an entry as `parseWatchEntry` gives it. Adding it again changes nothing. */
   add(entry: string): void {
+    const end = entry.length;
     const parentStart = entry.indexOf(".") + 1;
-    const parentHash = hashBack(hashStart, entry, parentStart, entry.length);
+    const parentHash = hashBack(hashStart, entry, parentStart, end);
     const hash = hashBack(parentHash, entry, 0, parentStart);
-    const slot = this.#slotOf(hash, entry, 0, false);
+    const slot = this.#slotOf(hash, entry, 0, end, false);
     if (this.table.hashes[slot] !== 0) return;
-    const number = this.#append(entry);
+    const number = this.#names.add(entry);
     this.#fill(slot, hash, number);
-    addEnd(this.table, endHash(entry));
+    this.#noteEnd(entry);
 
     const groupHash = wildcardHash(parentHash);
-    const groupSlot = this.#slotOf(groupHash, entry, parentStart, true);
-    const isNewGroup = this.table.hashes[groupSlot] === 0;
-    if (isNewGroup && !hasTwoLabels(entry, parentStart)) addEnd(this.table, groupHash);
-    this.#siblings[number] = isNewGroup ? none : ~this.#owners[groupSlot]!;
+    const groupSlot = this.#slotOf(groupHash, entry, parentStart, end, true);
+    const sibling = this.table.hashes[groupSlot] === 0 ? none : ~this.#owners[groupSlot]!;
+    this.#siblings[number] = sibling;
+    this.#olderSiblings[number] = sibling === none ? 0 : this.#olderSiblings[sibling]! + 1;
     this.#fill(groupSlot, groupHash, ~number);
+    const hasTwoLabels = parentStart === entry.lastIndexOf(".") + 1;
+    if (hasTwoLabels) addEnd(this.table, groupHash); // then the wildcard has two as well: `*.org`
   }
 
   /**
-   * Adds to `found` the numbers of the entries that cover `name`, one of the forms that `sanForms` gives. Costs
-   * O(labels), plus what it finds.
+   * Adds to `found` what covers the host names in a SAN (see `namesIn`), whose Unicode labels were converted to A-labels as
+   * far as possible. Takes time linear in the SAN, whatever is in it and however many entries there are.
+   *
+   * @returns whether an entry covers one of the names.
    */
-  findCovering(name: string, found: Set<number>): void {
-    const start = name.startsWith("*.") ? 2 : 0;
-    let hash = hashStart;
-    for (let i = name.length - 1; i >= start; i--) {
-      const char = name.charCodeAt(i);
-      const code = nameCodes[char];
-      if (!code) return; // no entry has such a character
-      if (char === dot) this.#findEntry(hash, name, i + 1, found);
-      hash = hashStep(hash, code);
+  findCovering(san: string, found: Found): boolean {
+    let isCovered = false;
+    for (let end = san.length; end > 0; ) {
+      const last = san.charCodeAt(end - 1);
+      if (last === dot || codeOf(last) === 0) {
+        end--;
+        continue;
+      }
+      const start = startOfName(san, end);
+      if (this.#findForName(san, start, end, found)) isCovered = true;
+      end = start;
     }
-    this.#findEntry(hash, name, start, found);
-    if (start > 0) this.#findBelow(hash, name, start, found);
+    return isCovered;
   }
 
   /** The entry of this number. */
   entry(number: number): string {
-    return this.#bytes.toString("latin1", this.#startOf(number), this.#ends[number]);
+    return this.#names.get(number);
   }
 
-  #findEntry(hash: number, name: string, from: number, found: Set<number>): void {
-    const slot = this.#slotOf(hash, name, from, false);
-    if (this.table.hashes[slot] !== 0) found.add(this.#owners[slot]!);
+  /** How many entries the group has that goes by this number. */
+  groupSize(newest: number): number {
+    return this.#olderSiblings[newest]! + 1;
   }
 
-  #findBelow(parentHash: number, name: string, from: number, found: Set<number>): void {
-    const slot = this.#slotOf(wildcardHash(parentHash), name, from, true);
-    if (this.table.hashes[slot] === 0) return;
-    for (let number = ~this.#owners[slot]!; number !== none; number = this.#siblings[number]!)
-      found.add(number);
+  /** The numbers of the entries of a group, newest first. */
+  *group(newest: number): Generator<number, void> {
+    for (let number = newest; number !== none; number = this.#siblings[number]!) yield number;
   }
 
-  /** The slot of the entry, or of the parent, spelt `name.slice(from)`; where there is none, the empty slot to fill. */
-  #slotOf(hash: number, name: string, from: number, isParent: boolean): number {
+  /** The number by which the group of this entry goes. */
+  groupOf(number: number): number {
+    const entry = this.entry(number);
+    const parentStart = entry.indexOf(".") + 1;
+    const hash = wildcardHash(hashBack(hashStart, entry, parentStart, entry.length));
+    return ~this.#owners[this.#slotOf(hash, entry, parentStart, entry.length, true)]!;
+  }
+
+  /** Looks up the name `san.slice(start, end)`, what follows each of its dots, and, if it is a wildcard, its group. */
+  #findForName(san: string, start: number, end: number, found: Found): boolean {
+    let isCovered = false;
+    let hash = hashStart;
+    let labels = 1;
+    for (let i = end - 1; i >= start; i--) {
+      const char = san.charCodeAt(i);
+      if (char === dot) {
+        if (labels === 2 && !mayEndIn(this.table, hash)) return false;
+        if (labels > 1 && this.#findEntry(hash, san, i + 1, end, found)) isCovered = true;
+        if (++labels > this.#maxLabels) return isCovered; // no entry is that long
+      }
+      hash = hashStep(hash, codeOf(char));
+    }
+    if (this.#findEntry(hash, san, start, end, found)) isCovered = true;
+    const isWildcard = san.charCodeAt(start) === asterisk && san.charCodeAt(start + 1) === dot;
+    return (isWildcard && this.#findGroup(hash, san, start + 2, end, found)) || isCovered;
+  }
+
+  #findEntry(hash: number, san: string, start: number, end: number, found: Found): boolean {
+    const slot = this.#slotOf(hash, san, start, end, false);
+    if (this.table.hashes[slot] === 0) return false;
+    found.entries.add(this.#owners[slot]!);
+    return true;
+  }
+
+  #findGroup(hash: number, san: string, parentStart: number, end: number, found: Found): boolean {
+    const slot = this.#slotOf(hash, san, parentStart, end, true);
+    if (this.table.hashes[slot] === 0) return false;
+    found.groups.add(~this.#owners[slot]!);
+    return true;
+  }
+
+  /**
+   * The slot of the entry `text.slice(start, end)`, or of the group below that parent; `hash` is that of the entry, or of
+   * `*.` and the parent. If the table has neither: the empty slot where it belongs.
+   */
+  #slotOf(hash: number, text: string, start: number, end: number, isGroup: boolean): number {
     const { hashes, mask } = this.table;
     const wanted = slotHash(hash);
     for (let slot = wanted & mask; ; slot = (slot + 1) & mask) {
       if (hashes[slot] === 0) return slot;
       if (hashes[slot] !== wanted) continue;
       const owner = this.#owners[slot]!;
-      if (owner < 0 === isParent && this.#isSpelt(owner, name, from)) return slot;
+      if (owner < 0 !== isGroup) continue;
+      if (this.#names.isSpelt(isGroup ? ~owner : owner, isGroup, text, start, end)) return slot;
     }
-  }
-
-  #isSpelt(owner: number, name: string, from: number): boolean {
-    const number = owner < 0 ? ~owner : owner;
-    const start = owner < 0 ? this.#bytes.indexOf(dot, this.#startOf(number)) + 1 : this.#startOf(number);
-    const length = this.#ends[number]! - start;
-    if (length !== name.length - from) return false;
-    for (let i = 0; i < length; i++) {
-      if (this.#bytes[start + i] !== name.charCodeAt(from + i)) return false;
-    }
-    return true;
-  }
-
-  #startOf(number: number): number {
-    return number === 0 ? 0 : this.#ends[number - 1]!;
   }
 
   #fill(slot: number, hash: number, owner: number): void {
@@ -131,38 +179,21 @@ export class NameIndex {
     this.#owners[slot] = owner;
   }
 
-  #append(entry: string): number {
-    const start = this.#startOf(this.#size);
-    const end = start + entry.length;
-    if (end > this.#bytes.length) {
-      const larger = Buffer.allocUnsafeSlow(2 * end);
-      this.#bytes.copy(larger, 0, 0, start);
-      this.#bytes = larger;
+  /** Notes in which two labels the entry ends, and how many it has. */
+  #noteEnd(entry: string): void {
+    let labels = 1;
+    for (let at = entry.lastIndexOf("."); at !== -1; at = entry.lastIndexOf(".", at - 1)) {
+      labels++;
+      if (labels === 3) addEnd(this.table, hashBack(hashStart, entry, at + 1, entry.length));
     }
-    this.#bytes.write(entry, start, "latin1");
-    this.#ends[this.#size] = end;
-    return this.#size++;
+    if (labels === 2) addEnd(this.table, hashBack(hashStart, entry, 0, entry.length));
+    this.#maxLabels = Math.max(this.#maxLabels, labels);
   }
 }
 
-function hashBack(hash: number, name: string, from: number, to: number): number {
-  let result = hash;
-  for (let i = to - 1; i >= from; i--) result = hashStep(result, nameCodes[name.charCodeAt(i)]!);
-  return result;
-}
-
-/** The hash of the last two labels. */
-function endHash(entry: string): number {
-  const start = entry.lastIndexOf(".", entry.lastIndexOf(".") - 1) + 1;
-  return hashBack(hashStart, entry, start, entry.length);
-}
-
-/** Whether there are two labels or more from `from` on. */
-function hasTwoLabels(entry: string, from: number): boolean {
-  return entry.indexOf(".", from) !== -1;
-}
-
-/** The hash of `*.p` from that of `p`. */
-function wildcardHash(parentHash: number): number {
-  return hashStep(hashStep(parentHash, nameCodes[dot]!), nameCodes[asterisk]!);
+/** Where the run of characters that host names have begins that ends before `end`. */
+function startOfName(san: string, end: number): number {
+  let start = end - 1;
+  while (start > 0 && codeOf(san.charCodeAt(start - 1)) !== 0) start--;
+  return start;
 }

@@ -30,7 +30,7 @@ function idleRecorder() {
 
 const template: CertUpdate = { ...final(theirs.issue({ dnsNames: ["example.org"] })), asDerBase64: null };
 const numbered = (i: number) => ({ ...template, fingerprintSha1: i.toString(16).padStart(40, "0") });
-const match = { entries: ["example.org"], sans: ["example.org"] };
+const match = { entries: ["example.org"], sans: ["example.org"], namesTruncated: 0 };
 
 test("100,000 certificates wait; what overflows is counted and logged whole", async () => {
   const { recorder, dropped, droppedTotal } = idleRecorder();

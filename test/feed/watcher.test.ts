@@ -46,7 +46,7 @@ describe("Watcher", () => {
     );
     watcher.receive(messageFor(["notexample.org"], server));
     watcher.receive(messageFor(["B.Test"], server));
-    expect(matches.map(({ match }) => match)).toEqual([
+    expect(matches.map(({ match }) => match)).toMatchObject([
       {
         entries: ["example.org", "www.example.org"],
         sans: ["*.example.org", "a.www.example.org", "z.example.org"],

@@ -30,6 +30,9 @@ const label = fc.constantFrom(
     "__proto__",
     "b:1",
     "é b",
+    "\u202eexample",
+    "exam\ufeffple",
+    "é".repeat(64),
   ],
 );
 const plainLabel = fc.constantFrom("example", "a", "org");
@@ -48,6 +51,13 @@ const prefix = fc.constantFrom(
   "http://",
   "HTTPS://*.",
   "http:// ",
+  "ldap://",
+  "x+y.z://u:p@",
+  "admin@",
+  "DNS:",
+  '"',
+  "a.example,",
+  "*.a.org; ",
 );
 const suffix = fc.constantFrom(
   "",
@@ -63,6 +73,14 @@ const suffix = fc.constantFrom(
   " b",
   ".\u00a0",
   "\u0085x",
+  ":443",
+  "?q",
+  "#f",
+  "\\",
+  '"',
+  "'s",
+  ",b.org",
+  "\u3000;x",
 );
 
 /** Names of few distinct labels, so that they often cover each other; plain ones as well as every oddity of the rules. */

@@ -3,7 +3,7 @@
  * Shares no code with either.
  */
 
-/** A name as the rules for entries and SANs have it in common: trimmed, lower case, A-labels, no trailing dots. */
+/** A name in the form that entries and SANs are compared in: trimmed, lower case, A-labels, no trailing dots. */
 function canonical(raw: string): string {
   const labels = raw.trim().split(/[.\u3002\uff0e\uff61]/);
   return labels
@@ -15,7 +15,7 @@ function canonical(raw: string): string {
 
 function aLabel(label: string): string {
   const isAscii = [...label].every((char) => char <= "\u007f");
-  if (isAscii || /[^a-z0-9_*\u0080-\uffff-]/i.test(label)) return label.toLowerCase();
+  if (isAscii || label.length > 63 || /[^a-z0-9_*\u0080-\uffff-]/i.test(label)) return label.toLowerCase();
   const url = URL.canParse(`http://${label}.invalid/`) ? new URL(`http://${label}.invalid/`) : null;
   const converted = url?.hostname.replace(/\.invalid$/, "") ?? "";
   return /^[a-z0-9_.*-]+$/.test(converted) ? converted : label.toLowerCase();
@@ -40,10 +40,22 @@ function covers(entry: string, name: string): boolean {
 
 /** The entries that cover the SAN, sorted. */
 export function naiveMatch(rawEntries: readonly string[], san: string): string[] {
-  const forms = [san.trim()];
-  forms.push(forms[0]!.replace(/^https?:\/\//i, "").trim());
-  for (const form of [...forms]) forms.push(form.split(/[\0/\s\u0085]/)[0]!);
-  const names = forms.map(canonical);
+  const names = new Set([...formsOf(san), ...runsOf(san)]);
   const entries = new Set(rawEntries.map(naiveEntry).filter((entry) => entry !== null));
-  return [...entries].filter((entry) => names.some((name) => covers(entry, name))).sort();
+  return [...entries].filter((entry) => [...names].some((name) => covers(entry, name))).sort();
+}
+
+/** What a SAN is matched as in any case: as it is, without scheme and user info, cut, and in the pieces of a list. */
+function formsOf(san: string): string[] {
+  return [san, ...san.split(/[,;]/)].flatMap((piece) => {
+    const whole = piece.trim();
+    const bare = whole.replace(/^[a-z][a-z0-9+.-]*:\/\//i, "").replace(/^[^/?#\\]*@/, "");
+    return [whole, bare].flatMap((form) => [form, form.split(/[\0/?#:\\"'\s\u0085]/)[0]!]).map(canonical);
+  });
+}
+
+/** Every run of characters that names have. */
+function runsOf(san: string): string[] {
+  const runs = san.split(/[\0-)+,/:-@[-^`{-\u007f\u0085]|(?!\ufeff)\s/);
+  return runs.flatMap((run) => canonical(run).split(/[^a-z0-9_.*-]/)).map((name) => name.replace(/\.+$/, ""));
 }

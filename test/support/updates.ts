@@ -45,6 +45,7 @@ export const final = (issuance: Issuance, origin: Origin = {}): CertUpdate =>
 export const matchOf = (update: CertUpdate): Match => ({
   entries: ["example.org"],
   sans: [...new Set(update.allDomains)].sort(),
+  namesTruncated: 0,
 });
 
 export const sha1Of = (der: Uint8Array): string => createHash("sha1").update(der).digest("hex");

@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { parseWatchEntry, sanForms } from "../../src/watchlist/domain.ts";
+import {
+  conversionBudget,
+  namesIn,
+  normalName,
+  parseWatchEntry,
+  withALabels,
+} from "../../src/watchlist/domain.ts";
 
 const longName = (label: string) => `${label}.`.repeat(50_000);
 const hostile = {
@@ -54,7 +60,8 @@ describe("parseWatchEntry", () => {
     ["2001:db8::1", "is an IP address"],
     ["[2001:db8::1]", "is an IP address"],
     ["\ud800.example", "has a label that IDNA refuses"],
-    ["bü/cher.example", "has a label that IDNA refuses"],
+    ["bü/cher.example", "has a character other than letters, digits, hyphen, underscore and dot"],
+    [`${"é".repeat(64)}.example`, "has a label that IDNA refuses"],
     ["https://example.org", "has a character other than letters, digits, hyphen, underscore and dot"],
     ["exa mple.org", "has a character other than letters, digits, hyphen, underscore and dot"],
   ])("refuses %j: %s", (raw, problem) => {
@@ -70,29 +77,60 @@ describe("parseWatchEntry", () => {
   );
 });
 
-describe("sanForms", () => {
+describe("normalName", () => {
+  it.each([
+    ["Foo.Example.org", "foo.example.org"],
+    [" *.Example.org. ", "*.example.org"],
+    ["\ud800B.BÜCHER.example", "\ud800b.xn--bcher-kva.example"],
+    ["https://Example.org/", "https://example.org/"],
+  ])("of %j is %j", (raw, name) => {
+    expect(normalName(raw)).toBe(name);
+  });
+
+  it("converts labels as long as DNS has them, and no longer ones", () => {
+    const [longest, tooLong] = ["é".repeat(63), "é".repeat(64)];
+    expect(normalName(`${longest}.example`)).toMatch(/^xn--.*\.example$/);
+    expect(normalName(`${tooLong}.é.example`)).toBe(`${tooLong}.xn--9ca.example`);
+  });
+});
+
+describe("namesIn", () => {
   it.each([
     ["Foo.Example.org", ["foo.example.org"]],
     ["*.Example.org.", ["*.example.org"]],
-    ["org", ["org"]],
     ["f*o.*.example.org", ["f*o.*.example.org"]],
     ["bücher.example", ["xn--bcher-kva.example"]],
-    ["\ud800B.BÜCHER.example", ["\ud800b.xn--bcher-kva.example"]],
-    ["https://Example.org", ["https://example.org", "example.org", "https:"]],
-    ["https://*.example.org/x", ["https://*.example.org/x", "*.example.org/x", "https:", "*.example.org"]],
-    ["http:// example.org/x", ["http:// example.org/x", "example.org/x", "http:", "example.org"]],
-    ["example.org.\0evil.com", ["example.org.\0evil.com", "example.org"]],
-    ["example.org\u3000b", ["example.org\u3000b", "example.org"]],
-    ["example.org/.evil.com", ["example.org/.evil.com", "example.org"]],
-  ])("of %j are %j", (san, forms) => {
-    expect(sanForms(san)).toEqual(forms);
+    ["https://Example.org", ["https", "example.org"]],
+    ["ldap://u:p@*.example.org:389/x?y#z", ["ldap", "u", "p", "*.example.org", "389", "x", "y", "z"]],
+    ["admin@example.org", ["admin", "example.org"]],
+    ["example.org.\0evil.com", ["example.org", "evil.com"]],
+    ["example.org\u3000b\u0085c", ["example.org", "b", "c"]],
+    ["a.example.org, DNS:b.example;c", ["a.example.org", "dns", "b.example", "c"]],
+    ['"example.org"', ["example.org"]],
+    ["http://bücher.example\\", ["http", "xn--bcher-kva.example"]],
+    ["www.\u202eexample.org", ["www", "example.org"]],
+    ["ex\u00adam\ufeffple.org", ["example.org"]],
+    ["\0. ,", []],
+  ])("%j are %j", (san, names) => {
+    expect(namesIn(san)).toEqual(names);
   });
 
   it.each(Object.entries(hostile))(
     "survives %s",
     (_, san) => {
-      expect(sanForms(san).length).toBeLessThanOrEqual(4);
+      expect(namesIn(san).length).toBeLessThanOrEqual(2);
     },
     2_000,
   );
+});
+
+describe("withALabels", () => {
+  it("converts the Unicode names of a large certificate, and stops when the budget is used up", () => {
+    const budget = conversionBudget();
+    for (let i = 0; i < 2_000; i += 1) {
+      expect(withALabels(`bücher${i}.für-alle.example`, budget)).toMatch(/^xn--bcher.*\.xn--fr-alle/);
+    }
+    for (let i = 0; i < 200_000; i += 1) withALabels(`é${i}.example`, budget);
+    expect(withALabels("é.example", budget)).toBe("é.example");
+  });
 });

@@ -1,6 +1,6 @@
 import { type InventoryRow, listInventory } from "../../inventory/list.ts";
 import { type Column, formatTable, formatTime, jsonLine } from "../../terminal.ts";
-import { sanForms } from "../../watchlist/domain.ts";
+import { normalName } from "../../watchlist/domain.ts";
 import { commandDeadlineMs, type DatabaseFlags, withDatabase } from "../with-database.ts";
 
 export interface ListOptions extends DatabaseFlags {
@@ -51,7 +51,7 @@ export async function inventoryList(options: ListOptions): Promise<void> {
 
 /** SANs of a certificate that is valid for this name (RFC 6125 section 6.4.3: a wildcard stands for one label). */
 function sansFor(name: string): string[] {
-  const plain = sanForms(name)[0]!;
+  const plain = normalName(name);
   return plain.startsWith("*.") ? [plain] : [plain, plain.replace(/^[^.]*/, "*")];
 }
 

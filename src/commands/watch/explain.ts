@@ -1,5 +1,5 @@
 import { counted, jsonLine, printable } from "../../terminal.ts";
-import { sanForms } from "../../watchlist/domain.ts";
+import { namesIn, normalName } from "../../watchlist/domain.ts";
 import { buildWatchList } from "../../watchlist/matcher.ts";
 import { readWatchList } from "../../watchlist/read.ts";
 import { commandDeadlineMs, type DatabaseFlags, withDatabase } from "../with-database.ts";
@@ -45,22 +45,21 @@ export async function watchExplain(san: string, options: DatabaseFlags & { json:
 
 /** @param entry one that the SAN matches. */
 export function explainMatch(san: string, entry: string): Explanation {
-  const [plain, ...others] = sanForms(san);
-  for (const form of [plain!, ...others]) {
-    const why = explainForm(form, entry);
-    if (why === null) continue;
-    return { entry, why: form === plain ? why : `${readAs(san, form)}; ${why}` };
+  const whole = normalName(san);
+  for (const name of namesIn(san)) {
+    const why = explainName(name, entry);
+    if (why !== null) return { entry, why: name === whole ? why : `it contains the name ${name}; ${why}` };
   }
   return { entry, why: "it matches in doubt" };
 }
 
-/** The rules of `NameIndex.findCovering` in words; `null` where this form is not the one that matches. */
-function explainForm(form: string, entry: string): string | null {
-  if (!form.startsWith("*.")) {
-    if (form === entry) return "it is the entry itself";
-    return form.endsWith(`.${entry}`) ? "it is a name below the entry" : null;
+/** The rules of `NameIndex.findCovering` in words; `null` if this name is not the one that matches. */
+function explainName(name: string, entry: string): string | null {
+  if (!name.startsWith("*.")) {
+    if (name === entry) return "it is the entry itself";
+    return name.endsWith(`.${entry}`) ? "it is a name below the entry" : null;
   }
-  const base = form.slice(2);
+  const base = name.slice(2);
   if (base === entry) return "the wildcard stands for every name directly below the entry";
   if (base.endsWith(`.${entry}`))
     return `the wildcard stands for names below ${base}, which is below the entry`;
@@ -68,16 +67,4 @@ function explainForm(form: string, entry: string): string | null {
     return `the wildcard is valid for the entry, which is one label below ${base}`;
   }
   return null;
-}
-
-/** Why a SAN that is no plain host name is read as `form` too. */
-function readAs(san: string, form: string): string {
-  const name = san.trim();
-  const bare = name.replace(/^https?:\/\//i, "");
-  const done = bare === name ? [] : ["without its http:// or https://"];
-  const [end] = /[\0\s/\u0085]/.exec(bare) ?? [];
-  if (end !== undefined && !form.includes(end)) {
-    done.push(`cut at the first ${end === "\0" ? "NUL" : end === "/" ? "/" : "white space"}`);
-  }
-  return `it is no plain host name and is read as ${form} too, ${done.join(" and ") || "in doubt"}`;
 }

@@ -59,7 +59,7 @@ export function startPipeline(options: {
       for (const kind of kinds) {
         const parsed = parseMessage(Buffer.from(wireMessage(entryOf(item, kind))));
         if (parsed.type !== "certificate_update") throw new Error(`${item.name} makes no certificate update`);
-        recorder.add(parsed.update, { entries: [watched], sans: [item.name] });
+        recorder.add(parsed.update, { entries: [watched], sans: [item.name], namesTruncated: 0 });
       }
     },
     wakeDelivery: () => deliverer.wake(),

@@ -1,7 +1,6 @@
 import { Webhook } from "standardwebhooks";
-import { Agent, request } from "undici";
-import { fairConnector } from "../connect-options.ts";
 import { retryAfterSeconds } from "../retry-after.ts";
+import { Connections } from "./connections.ts";
 
 /** Where alerts are posted, and with which credentials. */
 export interface WebhookTarget {
@@ -33,19 +32,13 @@ const maxBodyMs = 1_000;
 /** Posts JSON to one receiver. */
 export class WebhookSender {
   readonly #target: WebhookTarget;
-  readonly #agent: Agent;
+  readonly #connections: Connections;
   readonly #signer: Webhook | null;
   readonly #userAgent: string;
 
   constructor(target: WebhookTarget, options: { version: string; connections: number }) {
     this.#target = target;
-    this.#agent = new Agent({
-      connections: options.connections,
-      connect: fairConnector(target.timeoutSeconds * 1000),
-      // undici's own time-outs are off: the attempt has one time-out for all of it, which may be longer than theirs.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-    });
+    this.#connections = new Connections({ ...options, timeoutSeconds: target.timeoutSeconds });
     this.#signer = target.secret === null ? null : new Webhook(target.secret);
     this.#userAgent = `certwatch/${options.version}`;
   }
@@ -61,18 +54,12 @@ export class WebhookSender {
     const body = JSON.stringify(payload);
     // AbortSignal.timeout cannot be cleared: it would fire, and make an error, long after the attempt has ended.
     const attempt = new AbortController();
-    const abort = () => attempt.abort();
-    let timer = setTimeout(abort, Math.ceil(timeoutSeconds * 1000));
+    let cancelTimeout = abortIn(timeoutSeconds * 1000, attempt);
     try {
-      const response = await request(url, {
-        method: "POST",
-        headers: this.#headers(webhookId, body),
-        body,
-        dispatcher: this.#agent,
-        signal: attempt.signal,
-      });
-      clearTimeout(timer);
-      timer = setTimeout(abort, maxBodyMs);
+      const headers = this.#headers(webhookId, body);
+      const response = await this.#connections.post(url, { headers, body, signal: attempt.signal });
+      cancelTimeout();
+      cancelTimeout = abortIn(maxBodyMs, attempt);
       // The status alone decides: a body that never ends or breaks off changes nothing.
       await response.body.dump({ limit: maxBodyBytes }).catch(() => {});
       return resultOf(response.statusCode, response.headers["retry-after"]);
@@ -80,13 +67,13 @@ export class WebhookSender {
       const reason = attempt.signal.aborted ? `no answer within ${timeoutSeconds} s` : describe(error);
       return { kind: "failed", error: reason };
     } finally {
-      clearTimeout(timer);
+      cancelTimeout();
     }
   }
 
   /** Closes the connections. Attempts under way fail at once. Can be called again. */
   async close(): Promise<void> {
-    await this.#agent.destroy();
+    await this.#connections.close();
   }
 
   #headers(webhookId: string, body: string): Record<string, string> {
@@ -103,6 +90,24 @@ export class WebhookSender {
     }
     return headers;
   }
+}
+
+/**
+ * Aborts after `ms`, but not before the sockets were read once more. A timer that is late, since the process was stopped or
+ * its loop blocked, fires before Node.js reads what has arrived meanwhile: the answer may be there.
+ *
+ * @returns what cancels it
+ */
+function abortIn(ms: number, controller: AbortController): () => void {
+  let immediate: NodeJS.Immediate | undefined;
+  const timer = setTimeout(() => {
+    // The event loop runs immediates after it has read the sockets.
+    immediate = setImmediate(() => controller.abort());
+  }, Math.ceil(ms));
+  return () => {
+    clearTimeout(timer);
+    clearImmediate(immediate);
+  };
 }
 
 function resultOf(status: number, retryAfter: string | string[] | undefined): SendResult {

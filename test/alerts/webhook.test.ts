@@ -1,5 +1,7 @@
+import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import { Worker } from "node:worker_threads";
 import { Webhook } from "standardwebhooks";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { WebhookSender, type WebhookTarget } from "../../src/alerts/webhook.ts";
@@ -111,6 +113,28 @@ describe("WebhookSender", () => {
       });
     },
   );
+
+  test("a time-out that fires late finds the answer that came in time", async () => {
+    // The server needs a thread of its own: this one is blocked meanwhile.
+    const server = new Worker(
+      `const { createServer } = require("node:http");
+       const { parentPort } = require("node:worker_threads");
+       const server = createServer((request, response) => {
+         request.resume().on("end", () => {
+           parentPort.postMessage("received");
+           setTimeout(() => response.writeHead(200).end(), 100);
+         });
+       });
+       server.listen(0, "127.0.0.1", () => parentPort.postMessage(server.address().port));`,
+      { eval: true },
+    );
+    const [port] = await once(server, "message");
+    const result = open({ url: `http://127.0.0.1:${port}/`, timeoutSeconds: 1 }).send({}, "id");
+    await once(server, "message");
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000);
+    expect(await result).toEqual({ kind: "delivered" });
+    await server.terminate();
+  });
 
   test("a connection that is cut, and one that is refused, are failures with a reason", async () => {
     receiver.setBehaviour("close");

@@ -6,7 +6,8 @@ export default defineConfig({
     exclude: ["test/interop/**", "test/chaos/**"],
     globalSetup: ["test/support/global-setup.ts"],
     reporters: ["default", "./test/support/closing-line.ts"],
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // Longer than any wait in a test (test/support/wait.ts), for which several may follow each other.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
   },
 });

@@ -1,37 +1,21 @@
-import { type ChildProcess, fork, spawn } from "node:child_process";
-import { once } from "node:events";
-import { createInterface } from "node:readline";
+import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { endChildren, track } from "../../test/support/children.ts";
+import { type LogLine, type Program, runProgram, spawnProgram } from "../../test/support/program.ts";
 import type { CorpusOptions } from "./corpus.ts";
 import type { Command, SentTimes } from "./sender.ts";
 
 /** The project's root: the benchmarks are compiled into node_modules/.cache/certwatch-bench. */
 export const projectFolder = fileURLToPath(new URL("../../../../../", import.meta.url));
 /** `CERTWATCH_CLI`: another build, to hold it against this one. */
-const cli = process.env.CERTWATCH_CLI ?? `${projectFolder}dist/cli.js`;
+const script = process.env.CERTWATCH_CLI ?? `${projectFolder}dist/cli.js`;
 
-/** Ended with this process, and at the end of the benchmark, in the order of their start. */
-const running = new Set<ChildProcess>();
-process.on("exit", () => {
-  for (const child of running) child.kill("SIGKILL");
-});
-
-export async function stopAll(): Promise<void> {
-  for (const child of [...running].reverse()) {
-    child.kill("SIGTERM");
-    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
-  }
-}
-
-function track<Child extends ChildProcess>(child: Child): Child {
-  running.add(child);
-  child.once("exit", () => running.delete(child));
-  return child;
-}
+/** Ends all of them, the last one first. */
+export const stopAll = (): Promise<void> => endChildren("SIGTERM");
 
 /** A process of `support/`, with an IPC channel. */
-function startHelper(name: string, args: string[] = [], execArgv: string[] = []): ChildProcess {
-  return track(fork(fileURLToPath(new URL(`./${name}.js`, import.meta.url)), args, { execArgv }));
+function startHelper(name: string, args: string[] = []): ChildProcess {
+  return track(fork(fileURLToPath(new URL(`./${name}.js`, import.meta.url)), args));
 }
 
 /** The next message of a child that fits. */
@@ -125,81 +109,25 @@ export async function startReceiver({ delayMs = 0 } = {}): Promise<Receiver> {
   };
 }
 
-type LogLine = { msg: string; api?: string } & Record<string, unknown>;
-
-export interface Service {
-  pid: number;
-  apiUrl: string;
+/** A `certwatch run` that is connected to its feed. */
+export interface Service extends Program {
   /** From the start of the process to the line that says that the feed is connected, ms. */
   connectedAfterMs: number;
-  /** Values of `/metrics` by series. */
-  metrics(): Promise<Map<string, number>>;
-  /** Resolves with the first line of the log that fits, from now on. */
-  nextLine(fits: (line: LogLine) => boolean): Promise<LogLine>;
-  stop(): Promise<void>;
 }
 
-/** Starts the compiled `certwatch run`; resolves when it is connected to its feed. */
-export async function startService(env: Record<string, string>, execArgv: string[] = []): Promise<Service> {
+/** Starts the compiled `certwatch run`; resolves when it is connected to its feed. Its errors are passed on. */
+export async function startService(env: Record<string, string>): Promise<Service> {
   const startMs = performance.now();
-  const child = track(
-    spawn(process.execPath, [...execArgv, cli, "run"], {
-      env: { PATH: process.env.PATH, API_PORT: "0", ...env },
-      stdio: ["ignore", "pipe", "inherit"],
-    }),
-  );
-  const waiters = new Set<(line: LogLine) => void>();
-  createInterface({ input: child.stdout }).on("line", (text) => {
-    const line = JSON.parse(text) as LogLine & { level: string };
-    if (line.level === "error" || line.level === "fatal") process.stderr.write(`${text}\n`);
-    for (const waiter of [...waiters]) waiter(line);
-  });
-  const nextLine: Service["nextLine"] = (fits) =>
-    new Promise((resolve, reject) => {
-      const onExit = (code: number | null) => reject(new Error(`certwatch ended with status ${code}`));
-      const waiter = (line: LogLine) => {
-        if (!fits(line)) return;
-        waiters.delete(waiter);
-        child.off("exit", onExit);
-        resolve(line);
-      };
-      waiters.add(waiter);
-      child.once("exit", onExit);
-    });
-  const started = nextLine((line) => line.api !== undefined);
-  const connected = nextLine(({ msg }) => msg === "connected to the feed");
-  const apiUrl = (await started).api!;
-  await connected;
-  return {
-    pid: child.pid!,
-    apiUrl,
-    connectedAfterMs: performance.now() - startMs,
-    nextLine,
-    async metrics() {
-      const text = await (await fetch(`${apiUrl}/metrics`)).text();
-      const samples = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
-      return new Map(
-        samples.map((line) => [
-          line.slice(0, line.lastIndexOf(" ")),
-          Number(line.slice(line.lastIndexOf(" ") + 1)),
-        ]),
-      );
-    },
-    async stop() {
-      child.kill("SIGTERM");
-      if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
-    },
+  const onLine = (line: LogLine) => {
+    if (line.level === "error" || line.level === "fatal") process.stderr.write(`${JSON.stringify(line)}\n`);
   };
+  const program = spawnProgram(["run"], { API_PORT: "0", ...env }, { script, onLine });
+  await program.waitForLog("connected to the feed");
+  return Object.assign(program, { connectedAfterMs: performance.now() - startMs });
 }
 
 /** Runs a command of certwatch to its end. */
 export async function runCommand(args: string[], env: Record<string, string>): Promise<void> {
-  const child = track(
-    spawn(process.execPath, [cli, ...args], {
-      env: { PATH: process.env.PATH, ...env },
-      stdio: ["ignore", 2, 2],
-    }),
-  );
-  const [code] = await once(child, "exit");
-  if (code !== 0) throw new Error(`certwatch ${args.join(" ")} ended with status ${code}`);
+  const { status, output } = await runProgram(args, env, { script });
+  if (status !== 0) throw new Error(`certwatch ${args.join(" ")} ended with status ${status}:\n${output}`);
 }

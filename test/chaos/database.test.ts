@@ -268,7 +268,7 @@ describeIfAvailable("the database in trouble", NO_POSTGRES, () => {
         program.signal("SIGTERM");
         await program.waitForLog(({ dropped }) => dropped !== undefined);
         loggedMs = performance.now() - signalledMs;
-        expect(await program.exited).toEqual({ code: 1, signal: null });
+        expect(await program.exited).toEqual({ status: 1, signal: null });
         const stoppedMs = performance.now() - signalledMs;
         process.stderr.write(
           `STOP while ${how}: logged after ${Math.round(loggedMs)} ms, ended after ${Math.round(stoppedMs)} ms\n`,

@@ -66,7 +66,7 @@ describe("the embedded database", () => {
   test("a second process on the same folder is refused, clearly, and does no harm", async () => {
     const [program] = bed.programs;
     const second = await runProgram(["run", "--embedded"], { DATA_DIR: dir, API_PORT: "0" });
-    expect(second.code).toBe(3);
+    expect(second.status).toBe(3);
     expect(second.stderr).toContain(`is in use by process ${program!.pid}`);
     await bed.stockUp(3);
     await bed.waitUntilRecorded(await bed.send(3));

@@ -16,7 +16,7 @@ export default defineConfig({
     maxWorkers: 2,
     // Of one file: tests that mostly wait.
     maxConcurrency: 10,
-    testTimeout: isShort ? 120_000 : 900_000,
-    hookTimeout: 120_000,
+    testTimeout: isShort ? 600_000 : 900_000,
+    hookTimeout: 300_000,
   },
 });

@@ -5,7 +5,7 @@ import { type Database, openPool } from "../../src/db/pool.ts";
 import { byHand } from "../support/by-hand.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
-import { runProgram } from "./program.ts";
+import { runProgram } from "../support/program.ts";
 
 const deadlineMs = 20_000;
 
@@ -71,7 +71,7 @@ describeOnEveryDatabase("alerts and redeliver", (open) => {
   const due = async () => {
     const claimed = await Promise.all(
       (["suspicious", "info"] as const).map((severity) =>
-        claimDeliveries(db, { severity, limit: 100, leaseSeconds: 1, deadlineMs }),
+        claimDeliveries(db, { severity, limit: 100, leaseSeconds: 3600, deadlineMs }),
       ),
     );
     return claimed.flat().map(({ id, attempts }) => [ids.get(id), attempts]);

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createAuthority } from "../../src/demo/certificates.ts";
 import { embeddedDir } from "../support/embedded.ts";
-import { pem, runProgram, startProgram } from "./program.ts";
+import { pem } from "../support/pem.ts";
+import { runProgram, spawnProgram } from "../support/program.ts";
 
 const authority = createAuthority({ commonName: "Example CA" });
 const issue = (name: string) => pem(authority.issue({ dnsNames: [name] }).certificateDer);
@@ -16,20 +17,20 @@ beforeAll(async () => {
 });
 afterAll(() => rm(dataDir, { recursive: true }));
 const certwatch = (args: string[], input?: string) =>
-  runProgram([...args, "--embedded"], { DATA_DIR: dataDir }, input);
+  runProgram([...args, "--embedded"], { DATA_DIR: dataDir }, { input });
 
 test("commands work on the embedded database while no service runs, and while one does", async () => {
   const alone = await certwatch(["inventory", "add", "-"], issue("alone.example"));
   expect(alone).toMatchObject({ status: 0, stdout: expect.stringContaining("1 added"), stderr: "" });
   expect(await certwatch(["watch", "add", "a.example"])).toMatchObject({ status: 0 });
 
-  const service = startProgram(["run", "--embedded"], {
+  const service = spawnProgram(["run", "--embedded"], {
     DATA_DIR: dataDir,
     CERTSTREAM_URL: "ws://127.0.0.1:1/",
     API_PORT: "0",
   });
   try {
-    await service.waitFor(/certwatch is watching/);
+    await service.waitForOutput(/certwatch is watching/);
     const beside = await certwatch(["inventory", "add", "-"], issue("beside.example"));
     expect(beside).toMatchObject({ status: 0, stdout: expect.stringContaining("1 added"), stderr: "" });
     const list = await certwatch(["inventory", "list"]);
@@ -40,9 +41,8 @@ test("commands work on the embedded database while no service runs, and while on
     expect(await certwatch(["migrate"])).toMatchObject({ status: 0 });
     expect(await certwatch(["migrate", "--inventory"])).toMatchObject({ status: 0 });
   } finally {
-    service.child.kill("SIGTERM");
+    expect(await service.stop()).toBe(0);
   }
-  expect((await service.ended).status).toBe(0);
 });
 
 test("a command that only reads makes no database where there is none", async () => {

@@ -8,9 +8,11 @@ import { parseDsn } from "../../src/db/dsn.ts";
 import { openPool } from "../../src/db/pool.ts";
 import { createAuthority } from "../../src/demo/certificates.ts";
 import { byHand } from "../support/by-hand.ts";
+import { pem } from "../support/pem.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
+import { endPrograms, runProgram, spawnProgram } from "../support/program.ts";
 import { describeIfAvailable } from "../support/skip.ts";
-import { type Program, pem, runProgram, startProgram } from "./program.ts";
+import { patienceMs, waitUntil } from "../support/wait.ts";
 
 const authority = createAuthority({ commonName: "Example CA" });
 const issue = (name: string) => authority.issue({ dnsNames: [name] }).certificateDer;
@@ -20,7 +22,6 @@ describeIfAvailable("inventory add --watch", NO_POSTGRES, () => {
   let cluster: Cluster;
   let dsn: string;
   let dir: string;
-  const programs: Program[] = [];
   beforeAll(async () => {
     cluster = await startCluster();
     dsn = await cluster.createDatabase();
@@ -30,23 +31,15 @@ describeIfAvailable("inventory add --watch", NO_POSTGRES, () => {
     dir = mkdtempSync(join(tmpdir(), "certwatch-follow-"));
   });
   afterEach(async () => {
-    for (const { child, ended } of programs.splice(0)) {
-      child.kill("SIGKILL");
-      await ended;
-    }
+    await endPrograms();
     rmSync(dir, { recursive: true });
     vi.unstubAllEnvs();
   });
 
   const follow = async (...paths: string[]) => {
-    const program = startProgram(["inventory", "add", "--watch", ...paths], { POSTGRES_DSN: dsn });
-    programs.push(program);
-    await program.waitFor(/Watching \d+ folders? for more/);
+    const program = spawnProgram(["inventory", "add", "--watch", ...paths], { POSTGRES_DSN: dsn });
+    await program.waitForOutput(/Watching \d+ folders? for more/);
     return program;
-  };
-  const stop = async ({ child, ended }: Program, signal: NodeJS.Signals = "SIGTERM") => {
-    child.kill(signal);
-    return await ended;
   };
   const write = (path: string, content: string) => {
     mkdirSync(join(dir, path, ".."), { recursive: true });
@@ -57,15 +50,15 @@ describeIfAvailable("inventory add --watch", NO_POSTGRES, () => {
     const [present, renamed, deep] = ["present.example", "renamed.example", "deep.example"].map(issue);
     write("present.pem", pem(present!));
     const program = await follow(dir);
-    await program.waitFor(added(present!));
+    await program.waitForOutput(added(present!));
     // As lego and Caddy replace a file
     write("present.pem.tmp", pem(renamed!));
     renameSync(join(dir, "present.pem.tmp"), join(dir, "present.pem"));
-    await program.waitFor(added(renamed!));
+    await program.waitForOutput(added(renamed!));
     write("acme/deep.example/deep.crt", pem(deep!));
-    await program.waitFor(added(deep!));
-    const { status, stderr } = await stop(program);
-    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    await program.waitForOutput(added(deep!));
+    expect(await program.stop()).toBe(0);
+    expect(program.stderr).toBe("");
   });
 
   test("notices when symbolic links are turned, as certbot and Kubernetes do", async () => {
@@ -78,47 +71,46 @@ describeIfAvailable("inventory add --watch", NO_POSTGRES, () => {
     symlinkSync("..data/tls.crt", join(dir, "secret/tls.crt"));
     // One as a folder, the other by the name of its file.
     const program = await follow(join(dir, "live"), join(dir, "secret/tls.crt"));
-    await program.waitFor(added(ders[0]!));
-    await program.waitFor(added(ders[1]!));
+    await program.waitForOutput(added(ders[0]!));
+    await program.waitForOutput(added(ders[1]!));
 
     write("archive/x/cert2.pem", pem(ders[2]!));
     rmSync(join(dir, "live/x/cert.pem"));
     symlinkSync("../../archive/x/cert2.pem", join(dir, "live/x/cert.pem"));
-    await program.waitFor(added(ders[2]!));
+    await program.waitForOutput(added(ders[2]!));
     write("secret/..2/tls.crt", pem(ders[3]!));
     symlinkSync("..2", join(dir, "secret/..data_tmp"));
     renameSync(join(dir, "secret/..data_tmp"), join(dir, "secret/..data"));
-    await program.waitFor(added(ders[3]!));
-    expect((await stop(program, "SIGINT")).status).toBe(0);
+    await program.waitForOutput(added(ders[3]!));
+    program.signal("SIGINT");
+    expect(await program.exited).toEqual({ status: 0, signal: null });
   });
 
   test("reports a half-written file when it has stopped changing, and adds it when it is whole", async () => {
     const der = issue("half.example");
     const program = await follow(dir);
     write("half.pem", pem(der).slice(0, 200));
-    await program.waitFor(/bad: .*half\.pem: a PEM certificate is cut off/);
+    await program.waitForOutput(/bad: .*half\.pem: a PEM certificate is cut off/);
     write("half.pem", pem(der));
-    await program.waitFor(added(der));
-    const { status, stderr } = await stop(program);
-    expect(stderr.match(/bad:/g)).toHaveLength(1);
-    expect(status).toBe(0);
+    await program.waitForOutput(added(der));
+    expect(await program.stop()).toBe(0);
+    expect(program.stderr.match(/bad:/g)).toHaveLength(1);
   });
 
   test("survives an outage of the database, also at the start", async () => {
     const [early, late] = ["early.example", "late.example"].map(issue);
     write("early.pem", pem(early!));
     await cluster.stop();
-    const program = startProgram(["inventory", "add", "--watch", dir], { POSTGRES_DSN: dsn });
-    programs.push(program);
-    await program.waitFor(/Will try again\./);
+    const program = spawnProgram(["inventory", "add", "--watch", dir], { POSTGRES_DSN: dsn });
+    await program.waitForOutput(/Will try again\./);
     await cluster.start();
-    await program.waitFor(added(early!));
+    await program.waitForOutput(added(early!));
     await cluster.kill();
     write("late.pem", pem(late!));
-    await program.waitFor(/(Will try again\.[\s\S]*){2}/);
+    await program.waitForOutput(/(Will try again\.[\s\S]*){2}/);
     await cluster.start();
-    await program.waitFor(added(late!));
-    expect((await stop(program)).status).toBe(0);
+    await program.waitForOutput(added(late!));
+    expect(await program.stop()).toBe(0);
   });
 
   test("ends at once where waiting does not help", async () => {
@@ -141,15 +133,19 @@ describeIfAvailable("inventory add --watch", NO_POSTGRES, () => {
       rescanMs: 100,
     });
     const db = openPool(parseDsn(dsn));
-    const isStored = async (name: string) => {
+    const stored = async (name: string) => {
       const sql = { name: byHand, text: "SELECT FROM public.certs WHERE sans ->> 0 = $1", values: [name] };
-      expect(await db.query(sql, 10_000)).toHaveLength(1);
+      return (await db.query(sql, patienceMs)).length;
     };
     try {
       // The first looks come by themselves; once they are over, nothing but time brings the next.
       for (const name of ["silent1.example", "silent2.example", "silent3.example"]) {
         write("elsewhere/cert.pem", pem(issue(name)));
-        await vi.waitFor(() => isStored(name), { timeout: 20_000 });
+        await waitUntil(
+          name,
+          () => stored(name),
+          (count) => count === 1,
+        );
       }
     } finally {
       stopping.abort();

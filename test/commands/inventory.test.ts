@@ -8,8 +8,9 @@ import { type Database, openPool } from "../../src/db/pool.ts";
 import { createAuthority } from "../../src/demo/certificates.ts";
 import { byHand } from "../support/by-hand.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
+import { pem } from "../support/pem.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
-import { pem, runProgram } from "./program.ts";
+import { runProgram } from "../support/program.ts";
 
 const deadlineMs = 20_000;
 const authority = createAuthority({ commonName: "Example CA" });
@@ -36,7 +37,7 @@ describe("inventory fingerprint", () => {
     const { status, stdout, stderr } = await runProgram(
       ["inventory", "fingerprint", "-"],
       {},
-      key + pem(certificateDer) + pem(authority.certificate.der),
+      { input: key + pem(certificateDer) + pem(authority.certificate.der) },
     );
     expect(JSON.parse(stdout)).toEqual({
       fingerprint_sha1: sha1(certificateDer),
@@ -111,7 +112,7 @@ describeOnEveryDatabase("inventory", (open) => {
     source = await open();
     dsn = await source.createDatabase();
     db = openPool(parseDsn(dsn));
-    certwatch = (args, input) => runProgram(["inventory", ...args], { POSTGRES_DSN: dsn }, input);
+    certwatch = (args, input) => runProgram(["inventory", ...args], { POSTGRES_DSN: dsn }, { input });
   });
   afterAll(async () => {
     await db?.end();
@@ -272,7 +273,7 @@ describeOnEveryDatabase("inventory add refuses", (open) => {
       deadlineMs,
     );
     const input = pem(issue("a.example").certificateDer);
-    return await runProgram(["inventory", "add", "-"], { POSTGRES_DSN: dsn }, input);
+    return await runProgram(["inventory", "add", "-"], { POSTGRES_DSN: dsn }, { input });
   };
   const columns = "sans JSONB, not_before BIGINT, not_after BIGINT";
 

@@ -5,7 +5,7 @@ import { inventoryGaps } from "../../src/inventory/gaps.ts";
 import { byHand } from "../support/by-hand.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
-import { runProgram } from "./program.ts";
+import { runProgram } from "../support/program.ts";
 
 const deadlineMs = 20_000;
 /** The table of the reference implementation. */

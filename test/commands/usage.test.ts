@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { runProgram } from "./program.ts";
+import { runProgram } from "../support/program.ts";
 
 test.each([
   [["inventory"]],

@@ -8,7 +8,7 @@ import { arbitraryEntries, arbitraryName } from "../support/arbitrary-names.ts";
 import { byHand } from "../support/by-hand.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
-import { runProgram } from "./program.ts";
+import { runProgram } from "../support/program.ts";
 
 const deadlineMs = 20_000;
 

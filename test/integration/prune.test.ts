@@ -1,10 +1,11 @@
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { createPruner } from "../../src/alerts/prune.ts";
 import { pruneAlerts } from "../../src/alerts/sql/prune-alerts.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import { oneStep, Replica } from "../support/outbox.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
 import { final, insertInventory, inventoryRow, ours, precertificate, theirs } from "../support/updates.ts";
+import { waitUntil } from "../support/wait.ts";
 
 const daySeconds = 86_400;
 const retentionSeconds = 30 * daySeconds;
@@ -138,7 +139,8 @@ describeOnEveryDatabase("pruning", (open) => {
     await makeEvent({ recordedDaysAgo: 0 });
     const pruner = createPruner({ ...replica, intervalSeconds: 3600, retentionSeconds });
     pruner.start();
-    await vi.waitFor(() => expect(replica.logged("older than the retention")).toHaveLength(1), 20_000);
+    const logged = () => replica.logged("older than the retention").length;
+    await waitUntil("the line in the log", logged, (count) => count === 1);
     await pruner.stop();
     expect(replica.logged("older than the retention")).toMatchObject([{ deleted: 5501, undelivered: 5500 }]);
     expect(await replica.rows()).toHaveLength(1);

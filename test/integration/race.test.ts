@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Delivery } from "../../src/alerts/outbox.ts";
 import { outcomeOf } from "../../src/alerts/outcome.ts";
 import { claimDeliveries } from "../../src/alerts/sql/claim-deliveries.ts";
@@ -18,6 +18,7 @@ import {
   theirs,
   willow,
 } from "../support/updates.ts";
+import { waitUntil } from "../support/wait.ts";
 
 const dnsNames = ["example.org"];
 const deadlineMs = 20_000;
@@ -254,12 +255,9 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
         await replicas[0].record(hijacks().map((hijack) => final(hijack)));
         const judge = replicas[1].newJudge();
         judge.loop.start();
-        await vi.waitFor(async () => {
-          const judged = await replicas[0].value(
-            "SELECT count(*) FROM public.alerts WHERE severity = 'suspicious'",
-          );
-          expect(judged).toBe(count);
-        }, deadlineMs);
+        const judged = () =>
+          replicas[0].value("SELECT count(*) FROM public.alerts WHERE severity = 'suspicious'");
+        await waitUntil("the others to be judged", judged, (n) => n === count);
         await judge.loop.stop();
       });
       noErrors();
@@ -270,19 +268,15 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
       await replicas[0].record(hijacks().map((hijack) => final(hijack)));
       await replicas[0].judge();
       const { deliverer, sender } = replicas[1].deliverer(receiver.url);
+      const deliveredCount = async () => (await stateOf("delivered")).filter(Boolean).length;
       try {
         await oneStep(deliverer.claiming); // before the lock: it passes over what is locked, too
         await whileFirstIsLocked(async () => {
           deliverer.settling.start();
-          await vi.waitFor(
-            async () => expect(await stateOf("delivered")).toEqual(firstAlone(true)),
-            deadlineMs,
-          );
+          await waitUntil("the others to be delivered", deliveredCount, (n) => n === count - 1);
+          expect(await stateOf("delivered")).toEqual(firstAlone(true));
         });
-        await vi.waitFor(
-          async () => expect(await stateOf("delivered")).toEqual(Array(count).fill(true)),
-          deadlineMs,
-        );
+        await waitUntil("all to be delivered", deliveredCount, (n) => n === count);
         expect(receiver.count).toBe(count);
         noErrors();
       } finally {

@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createAuthority } from "../../src/demo/certificates.ts";
 import { readCertificateFile } from "../../src/inventory/certificate-file.ts";
-import { pem } from "../commands/program.ts";
+import { pem } from "../support/pem.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 
 const root = createAuthority({ organization: "Example Trust", commonName: "Example Root" });

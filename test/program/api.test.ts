@@ -117,7 +117,7 @@ describe("the HTTP API of the service", () => {
     expect(values[judgements]).toBeGreaterThan(0);
     const health = (await (await fetch(`${program.apiUrl}/healthz`)).json()) as { last_ct_event_at: number };
     expect(health.last_ct_event_at).toBe(metrics.get("certwatch_last_ct_event_timestamp_seconds"));
-    expect(Math.abs(health.last_ct_event_at - Date.now() / 1000)).toBeLessThan(60);
+    expect(Math.abs(health.last_ct_event_at - Date.now() / 1000)).toBeLessThan(600);
     expect(await program.stop()).toBe(0);
   });
 
@@ -175,8 +175,8 @@ describe("the HTTP API of the service", () => {
 });
 
 test.each(["--version", "--help"])("%s: status 0", async (flag) => {
-  const { code, output } = await runProgram([flag], {});
-  expect([code, output]).toEqual([
+  const { status, output } = await runProgram([flag], {});
+  expect([status, output]).toEqual([
     0,
     expect.stringMatching(flag === "--version" ? /^\d+\.\d+\.\d+\n$/ : /run .*\n.*migrate/s),
   ]);

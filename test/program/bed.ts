@@ -8,14 +8,8 @@ import { wireMessage } from "../../src/demo/wire.ts";
 import { addWatchEntries } from "../../src/watchlist/edit.ts";
 import { openPglite } from "../support/embedded.ts";
 import { type DatabaseSource, NO_POSTGRES_OR_DSN, openPostgres } from "../support/postgres.ts";
-import {
-  endPrograms,
-  type Program,
-  secrets,
-  secretWebhookUrl,
-  spawnProgram,
-  withSecrets,
-} from "../support/program.ts";
+import { endPrograms, type Program, spawnProgram } from "../support/program.ts";
+import { secrets, secretWebhookUrl, withSecrets } from "../support/secrets.ts";
 
 /** What every test bed watches. */
 export const watched = "watched.example";

@@ -13,12 +13,10 @@ import {
   endPrograms,
   isOutputBlocking,
   runProgram,
-  secrets,
-  secretWebhookUrl,
   spawnProgram,
   tellsBlocking,
-  withSecrets,
 } from "../support/program.ts";
+import { secrets, secretWebhookUrl, withSecrets } from "../support/secrets.ts";
 import { entryOf, isFor, messageOf, watched } from "./bed.ts";
 
 describe("run --embedded", () => {
@@ -105,16 +103,16 @@ describe("run --embedded", () => {
   test("a second process on the same folder: status 3, and what to do", async () => {
     const program = spawnProgram(["run", "--embedded"], env);
     await program.waitForLog("certwatch is watching");
-    const { code, stderr } = await runProgram(["run", "--embedded"], env);
-    expect([code, stderr]).toEqual([3, expect.stringMatching(/in use by process \d+: .*DATA_DIR/)]);
+    const { status, stderr } = await runProgram(["run", "--embedded"], env);
+    expect([status, stderr]).toEqual([3, expect.stringMatching(/in use by process \d+: .*DATA_DIR/)]);
     expect(await program.stop()).toBe(0);
   });
 
   test("a folder that cannot hold a socket: status 3, and the variable", async () => {
-    const { code, stderr } = await runProgram(["run", "--embedded"], {
+    const { status, stderr } = await runProgram(["run", "--embedded"], {
       ...env,
       DATA_DIR: join(dir, "x".repeat(120)),
     });
-    expect([code, stderr]).toEqual([3, expect.stringMatching(/too deep.*DATA_DIR/)]);
+    expect([status, stderr]).toEqual([3, expect.stringMatching(/too deep.*DATA_DIR/)]);
   });
 });

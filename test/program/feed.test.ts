@@ -2,7 +2,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { startCertstreamSimulator } from "../../src/demo/certstream.ts";
 import { wireMessage } from "../../src/demo/wire.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
-import { endPrograms, type Program, secrets, spawnProgram, withSecrets } from "../support/program.ts";
+import { endPrograms, type Program, spawnProgram } from "../support/program.ts";
+import { secrets, withSecrets } from "../support/secrets.ts";
 import { type Bed, entryOf, isFor, openAnyDatabase, openBed } from "./bed.ts";
 
 const updates = 'certwatch_ct_messages_total{type="certificate_update"}';

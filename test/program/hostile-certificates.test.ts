@@ -105,7 +105,7 @@ describeOnEveryDatabase("hostile certificates", (open) => {
     expect(of("many-names.watched.example")?.all_sans).toHaveLength(5_001);
     const nowSeconds = Date.now() / 1000;
     for (const label of ["seen-1e300", "seen-text"]) {
-      expect(Math.abs(of(`${label}.watched.example`)!.seen_at - nowSeconds)).toBeLessThan(60);
+      expect(Math.abs(of(`${label}.watched.example`)!.seen_at - nowSeconds)).toBeLessThan(600);
     }
 
     // None of them had to be stored stripped, and none failed anything.

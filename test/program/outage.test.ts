@@ -87,7 +87,7 @@ describeIfAvailable("when Postgres and the receiver are away", NO_POSTGRES, () =
     }
     await program.waitForMetric("certwatch_alerts_waiting", (waiting) => waiting === count);
     program.signal("SIGTERM");
-    expect(await program.exited).toEqual({ code: 1, signal: null });
+    expect(await program.exited).toEqual({ status: 1, signal: null });
     await cluster.start();
     const dropped = program.lines.flatMap((line) => (line.dropped as { sans: string[] } | undefined) ?? []);
     expect(dropped).toHaveLength(count);
@@ -106,7 +106,7 @@ describeIfAvailable("when Postgres and the receiver are away", NO_POSTGRES, () =
     for (const name of names) await bed.simulator.publish(entryOf({ dnsNames: [name], commonName: "" }));
     await program.waitForMetric("certwatch_alerts_waiting", (waiting) => waiting === names.length);
     program.signal("SIGTERM");
-    expect(await program.exited).toEqual({ code: 1, signal: null });
+    expect(await program.exited).toEqual({ status: 1, signal: null });
     await cluster.start();
 
     const dropped = program.lines.filter((line) => line.dropped !== undefined);

@@ -11,11 +11,10 @@ import {
   endPrograms,
   isOutputBlocking,
   runProgram,
-  secrets,
   spawnProgram,
   tellsBlocking,
-  withSecrets,
 } from "../support/program.ts";
+import { secrets, withSecrets } from "../support/secrets.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import { type Bed, openAnyDatabase, openBed } from "./bed.ts";
 
@@ -23,7 +22,7 @@ afterEach(endPrograms);
 
 describe("configuration", () => {
   test("every problem is told at once, with values and secrets masked, and the status is 2", async () => {
-    const { code, stderr, output } = await runProgram(["run"], {
+    const { status, stderr, output } = await runProgram(["run"], {
       POSTGRES_DSN: `postgres://postgres:${secrets.dsnPassword}@host:port/db`,
       CERTSTREAM_URL: `http://user:${secrets.feedPassword}@feed.example/?token=${secrets.feedToken}, ws://feed.example`,
       // Without its scheme, this is a URL whose scheme is the user's name.
@@ -42,7 +41,7 @@ describe("configuration", () => {
       PRECERT_MATCH: "fingerprint",
       LOG_LEVEL: "verbose",
     });
-    expect(code).toBe(2);
+    expect(status).toBe(2);
     expect(output).toBe(stderr); // not one line of the service's log
     const named = stderr.split("\n").map((line) => /^ {2}([A-Z_]+)=(.*?): (.*)$/.exec(line)?.slice(1));
     expect(
@@ -70,24 +69,24 @@ describe("configuration", () => {
 
   test("neither database, and both", async () => {
     const none = await runProgram(["run"], {});
-    expect([none.code, none.stderr]).toEqual([
+    expect([none.status, none.stderr]).toEqual([
       2,
       expect.stringMatching(/POSTGRES_DSN is not set.*--embedded/),
     ]);
     const both = await runProgram(["run", "--embedded"], {
       POSTGRES_DSN: `postgres://u:${secrets.dsnPassword}@host/db`,
     });
-    expect([both.code, both.stderr]).toEqual([
+    expect([both.status, both.stderr]).toEqual([
       2,
       expect.stringMatching(/POSTGRES_DSN is set, but --embedded/),
     ]);
   });
 
   test("a certificate's file that is not there", async () => {
-    const { code, stderr } = await runProgram(["run"], {
+    const { status, stderr } = await runProgram(["run"], {
       POSTGRES_DSN: `postgres://u:${secrets.dsnPassword}@host/db?sslmode=verify-full&sslrootcert=/nowhere/ca.pem`,
     });
-    expect([code, stderr]).toEqual([
+    expect([status, stderr]).toEqual([
       2,
       expect.stringMatching(/POSTGRES_DSN=.*sslrootcert that cannot be read/),
     ]);
@@ -96,8 +95,8 @@ describe("configuration", () => {
   test.each([[["walk"]], [["run", "--fast"]], [["run", "too", "much"]], [[]]])(
     "wrong usage %j: status 2",
     async (args) => {
-      const { code, stderr } = await runProgram(args, {});
-      expect(code).toBe(2);
+      const { status, stderr } = await runProgram(args, {});
+      expect(status).toBe(2);
       expect(stderr).toMatch(/usage|--help/i);
     },
   );
@@ -160,9 +159,9 @@ describe("start", () => {
     const taken = createServer();
     await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
     const { port } = taken.address() as AddressInfo;
-    const { code, stderr } = await runProgram(["run"], { ...bed.env, API_PORT: String(port) });
+    const { status, stderr } = await runProgram(["run"], { ...bed.env, API_PORT: String(port) });
     taken.close();
-    expect([code, stderr]).toEqual([2, expect.stringContaining(`cannot listen on 127.0.0.1:${port}`)]);
+    expect([status, stderr]).toEqual([2, expect.stringContaining(`cannot listen on 127.0.0.1:${port}`)]);
     expect(stderr).toContain("API_PORT");
   });
 
@@ -188,11 +187,11 @@ describeIfAvailable("an unusable database: status 3", NO_POSTGRES, () => {
   afterAll(() => cluster?.close());
 
   const attempt = async (dsn: string) => {
-    const { code, output, stderr } = await runProgram(["run"], {
+    const { status, output, stderr } = await runProgram(["run"], {
       POSTGRES_DSN: withSecrets(dsn, secrets.dsnPassword),
       API_PORT: "0",
     });
-    expect([code, output]).toEqual([3, stderr]);
+    expect([status, output]).toEqual([3, stderr]);
     return stderr;
   };
   const sql = async (dsn: string, text: string) => {

@@ -33,7 +33,7 @@ describe("stop", () => {
   test.each(["SIGTERM", "SIGINT"] as const)("%s: status 0 and a last line that says so", async (signal) => {
     const program = await bed.start();
     program.signal(signal);
-    expect(await program.exited).toEqual({ code: 0, signal: null });
+    expect(await program.exited).toEqual({ status: 0, signal: null });
     expect(program.lines.at(-1)).toMatchObject({ msg: "stopped", certificates_not_written: 0 });
     expect(program.stderr).toBe("");
   });
@@ -48,7 +48,7 @@ describe("stop", () => {
     const health = await fetch(`${program.apiUrl}/healthz`);
     expect([health.status, await health.json()]).toMatchObject([503, { ok: false, problems: ["stopping"] }]);
     response.writeHead(200).end();
-    expect(await program.exited).toEqual({ code: 0, signal: null });
+    expect(await program.exited).toEqual({ status: 0, signal: null });
     receiver.server.close();
     expect(await rows()).toMatchObject([{ severity: "suspicious", delivered: true }]);
   });
@@ -63,7 +63,7 @@ describe("stop", () => {
       program.signal("SIGTERM");
       await program.waitForLog("stopping");
     });
-    expect(await program.exited).toEqual({ code: 0, signal: null });
+    expect(await program.exited).toEqual({ status: 0, signal: null });
     expect(await rows()).toEqual(names.map((name) => ({ severity: "pending", delivered: false, name })));
     expect(bed.receiver.count).toBe(0);
 
@@ -82,7 +82,7 @@ describe("stop", () => {
     program.signal("SIGTERM");
     await program.waitForLog("stopping");
     program.signal("SIGINT");
-    expect(await program.exited).toEqual({ code: 1, signal: null });
+    expect(await program.exited).toEqual({ status: 1, signal: null });
     expect(program.lines.some(({ msg }) => msg === "stopped")).toBe(false);
     expect(await rows()).toMatchObject([{ severity: "suspicious", delivered: false }]);
     await bed.db.execute({ name: byHand, text: "UPDATE public.alerts SET lease_until = now()" }, 5_000);

@@ -1,11 +1,11 @@
 import { spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { wireMessage } from "../../src/demo/wire.ts";
 import { type Bed, entryOf, isFor, messageOf, openAnyDatabase, openBed } from "../program/bed.ts";
 import { byHand } from "../support/by-hand.ts";
+import { track } from "../support/children.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
-import { endPrograms } from "../support/program.ts";
+import { cli, endPrograms } from "../support/program.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import { missing } from "./support.ts";
 
@@ -183,13 +183,14 @@ describe("hostile JSON", () => {
 
 describeIfAvailable("hostile text on a terminal", missing("script"), () => {
   test("is shown, and not acted on", async () => {
-    const cli = fileURLToPath(new URL("../../dist/cli.js", import.meta.url));
     const command = `exec '${process.execPath}' '${cli}' run`;
     const { PATH, HOME } = process.env;
-    const terminal = spawn("script", ["-qec", command, "/dev/null"], {
-      env: { PATH, HOME, TERM: "xterm-256color", ...bed.env, LOG_LEVEL: "debug" },
-      stdio: ["pipe", "pipe", "pipe"],
-    });
+    const terminal = track(
+      spawn("script", ["-qec", command, "/dev/null"], {
+        env: { PATH, HOME, TERM: "xterm-256color", ...bed.env, LOG_LEVEL: "debug" },
+        stdio: ["pipe", "pipe", "pipe"],
+      }),
+    );
     const ended = new Promise((resolve) => terminal.once("close", resolve));
     let shown = "";
     const waitFor = (what: string) =>

@@ -89,7 +89,7 @@ describeIfAvailable("the least-privilege role", NO_POSTGRES ?? missing("psql"), 
     const program = await bed.start({
       POSTGRES_DSN: asRole,
       CLEANUP_INTERVAL_S: "0.5",
-      ALERT_RETENTION_S: "3",
+      ALERT_RETENTION_S: "86400",
       WATCH_REFRESH_INTERVAL_S: "0.5",
     });
     await bed.simulator.publish(mine, theirs, { ...mine, kind: "X509LogEntry" });

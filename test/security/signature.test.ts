@@ -4,7 +4,7 @@ import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Bed, messageOf, openAnyDatabase, openBed } from "../program/bed.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
-import { secrets } from "../support/program.ts";
+import { secrets } from "../support/secrets.ts";
 
 let databases: DatabaseSource;
 let bed: Bed;

@@ -5,7 +5,6 @@ import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer } from "node:tls";
-import { secrets } from "../support/program.ts";
 
 /** Why a program cannot be used, in the form that `describeIfAvailable` wants; undefined: it can. */
 export function missing(program: string, versionArgument = "--version"): string | undefined {
@@ -78,23 +77,6 @@ export async function startTlsProxy(
     },
   };
 }
-
-/** All forms in which a secret of the tests could be printed. */
-const forms = Object.values(secrets).flatMap((secret) => {
-  const bare = secret.replace(/^(whsec_|Bearer )/, "");
-  const basic = ["user:", ":", "postgres:"].map((user) => Buffer.from(user + bare).toString("base64"));
-  return [
-    bare,
-    encodeURIComponent(bare),
-    Buffer.from(bare).toString("base64"),
-    Buffer.from(bare).toString("hex"),
-    ...basic,
-  ];
-});
-
-/** The secrets that a text contains, in whatever form. */
-export const leaksIn = (text: string): string[] =>
-  forms.filter((form) => text.includes(form.replace(/=+$/, "")));
 
 /** What everybody may read over HTTP. */
 export async function publicPages(apiUrl: string): Promise<string> {

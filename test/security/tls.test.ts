@@ -93,7 +93,7 @@ describeIfAvailable("TLS", NO_POSTGRES ?? missing("openssl", "version"), () => {
   ])("Postgres with %s: refused at start, status 3", async (_, host, parameters, reason) => {
     const withPaths = parameters.replace(/(\w+\.crt)/, (file) => ca.file(file));
     const program = await runProgram(["run"], { ...bed.env, POSTGRES_DSN: dsn(host, withPaths) });
-    expect(program.code).toBe(3);
+    expect(program.status).toBe(3);
     expect(program.stderr).toMatch(reason);
   });
 

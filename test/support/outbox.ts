@@ -12,6 +12,7 @@ import type { Loop } from "../../src/loop.ts";
 import { createMetrics } from "../../src/metrics.ts";
 import { byHand } from "./by-hand.ts";
 import { matchOf } from "./updates.ts";
+import { patienceMs } from "./wait.ts";
 
 /** One line of the log. */
 export type LogLine = { level: number; msg: string } & Record<string, unknown>;
@@ -88,7 +89,7 @@ export class Replica {
   async record(updates: CertUpdate[], options: Partial<RecorderOptions> = {}): Promise<number> {
     const recorder = this.recorder(options);
     for (const update of updates) recorder.add(update, matchOf(update));
-    return await recorder.drain(20_000);
+    return await recorder.drain(patienceMs);
   }
 
   newJudge({ precertMatch = "serial", deliver = true, deliverer }: JudgeOptions = {}): Judge {
@@ -129,12 +130,12 @@ export class Replica {
     const { deliverer, sender } = this.deliverer(url, options);
     deliverer.settling.start();
     await oneStep(deliverer.claiming);
-    await deliverer.stop(20_000);
+    await deliverer.stop(patienceMs);
     await sender.close();
   }
 
   async query<Row>(text: string, values: unknown[] = []): Promise<Row[]> {
-    return await this.db.query<Row>({ name: byHand, text, values }, 20_000);
+    return await this.db.query<Row>({ name: byHand, text, values }, patienceMs);
   }
 
   /** The one value that the statement selects. */

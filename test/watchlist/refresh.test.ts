@@ -7,6 +7,7 @@ import { WatchListRefresh } from "../../src/watchlist/refresh.ts";
 import { byHand } from "../support/by-hand.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
+import { patienceMs, waitUntil } from "../support/wait.ts";
 
 describeOnEveryDatabase("WatchListRefresh", (open) => {
   let databases: DatabaseSource;
@@ -38,18 +39,12 @@ describeOnEveryDatabase("WatchListRefresh", (open) => {
   });
 
   const sql = async (text: string, values: unknown[] = []) =>
-    await db.execute({ name: byHand, text, values }, 5_000);
+    await db.execute({ name: byHand, text, values }, patienceMs);
   async function setRows(names: (string | null)[]): Promise<void> {
     await sql("DELETE FROM public.intent_current");
     await sql("INSERT INTO public.intent_current SELECT unnest($1::text[])", [names]);
   }
   const entries = async () => (await metrics.watchEntries.get()).values[0]!.value;
-  async function until(isReached: () => boolean): Promise<void> {
-    for (let i = 0; !isReached(); i += 1) {
-      if (i > 2_000) throw new Error(`it did not come: ${JSON.stringify([lines, errors])}`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  }
 
   test("reads the table; unusable rows are skipped with one warning that names them", async () => {
     await setRows([
@@ -104,14 +99,26 @@ describeOnEveryDatabase("WatchListRefresh", (open) => {
     await refresh.refresh();
     refresh.loop.start();
     await setRows(["a.example", "b.example"]);
-    await until(() => refresh.current.size === 2);
+    await waitUntil(
+      "the new list",
+      () => refresh.current.size,
+      (size) => size === 2,
+    );
     await sql("ALTER TABLE public.intent_current RENAME TO away");
-    await until(() => errors.length > 0);
+    await waitUntil(
+      "a failure",
+      () => errors.length,
+      (count) => count > 0,
+    );
     expect(refresh.current.match("a.example")).toEqual(["a.example"]);
     expect((await metrics.watchRefreshFailures.get()).values[0]!.value).toBeGreaterThan(0);
     await sql("ALTER TABLE public.away RENAME TO intent_current");
     await setRows(["c.example"]);
-    await until(() => refresh.current.size === 1);
+    await waitUntil(
+      "the new list",
+      () => refresh.current.size,
+      (size) => size === 1,
+    );
     await refresh.loop.stop();
   });
 

@@ -7,6 +7,7 @@ import { type Respond, startWebhookReceiver, type WebhookReceiver } from "../../
 import { addWatchEntries } from "../../../src/watchlist/edit.ts";
 import { byHand } from "../../support/by-hand.ts";
 import { endPrograms, type Program, spawnProgram } from "../../support/program.ts";
+import { patienceMs } from "../../support/wait.ts";
 import { keepHistory, readHistory } from "./history.ts";
 import { type Figures, Ledger } from "./ledger.ts";
 import { isShort, type Random, randomOf } from "./seed.ts";
@@ -17,7 +18,6 @@ const webhookTimeoutSeconds = 5;
 const leaseSeconds = webhookTimeoutSeconds + 30;
 /** A claim that is older than this, with a receiver that answers at once, is of a process that is dead. */
 const deadClaimSeconds = 5;
-const patienceMs = isShort ? 60_000 : 120_000;
 const pollMs = 100;
 
 export interface BedOptions {

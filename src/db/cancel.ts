@@ -4,11 +4,13 @@ import { FairSocket } from "../connect-options.ts";
 import { type HostPort, isSocketFolder, unixSocketPath } from "./dsn.ts";
 import { startupCode } from "./startup-codes.ts";
 
-/** Enough for a server that answers; a frozen one is told nothing. */
+/** How long the request may take. A server that works answers much sooner; a frozen one is not waited for. */
 const patienceMs = 5_000;
 const tlsAccepted = 0x53; // S
 
-/** What names a session to its server: its BackendKeyData. */
+/**
+ * How a session is named towards its server. The server sends both numbers in BackendKeyData when the session begins.
+ */
 export interface BackendKey {
   processId: number;
   secretKey: number;
@@ -16,11 +18,12 @@ export interface BackendKey {
 
 /**
  * Asks the server, over a connection of its own, to end the statement that a session is running (PostgreSQL
- * documentation, "Canceling Requests in Progress"). Otherwise the server notices that a client is gone only when it has
- * something to say to it: sessions that wait for a lock would pile up. Best effort, and over after five seconds.
+ * documentation, "Canceling Requests in Progress"). Without this request the server notices that a client is gone only
+ * when it next writes to it, and sessions that wait for a lock would pile up. This is best effort and ends after five
+ * seconds.
  *
- * @param tls as of the session: what is secret there is here, too.
- * @returns a promise that is resolved when the request is out, or has failed.
+ * @param tls the settings of the session: the request is sent in the same way as everything else.
+ * @returns a promise that resolves when the request was sent, or has failed.
  */
 export function requestCancel(
   { host, port }: HostPort,
@@ -60,7 +63,7 @@ function encrypt(
       socket.destroy();
       return;
     }
-    // `pg` makes the key one that a spread passes over.
+    // `pg` makes `ssl.key` non-enumerable, so `{ ...tls }` drops it: copy it by name.
     const key = tls.key === undefined ? {} : { key: tls.key };
     const encrypted = connectTls({ ...tls, ...key, socket, host, servername: isIP(host) === 0 ? host : "" });
     encrypted.on("error", () => socket.destroy()).once("secureConnect", () => onSecure(encrypted));
@@ -68,7 +71,9 @@ function encrypt(
   socket.write(message(startupCode.sslRequest));
 }
 
-/** A message without type: its length, and numbers of four bytes. */
+/**
+ * A message as it is sent before a session has begun: its length, then four bytes for each number. It has no type byte.
+ */
 function message(...numbers: number[]): Buffer {
   const bytes = Buffer.alloc(4 + 4 * numbers.length);
   bytes.writeInt32BE(bytes.length);

@@ -1,12 +1,15 @@
 import { describeTable } from "./describe-table.ts";
 import type { Database } from "./pool.ts";
 
-/** The database can be reached, but not used. The message names the table or privilege and the command that mends it. */
+/**
+ * The database answers, but it cannot be used as it is. The message names the table or privilege, and the command that
+ * mends it.
+ */
 export class SchemaError extends Error {
   override readonly name = "SchemaError";
 }
 
-/** What the service needs, and the least it needs to be allowed. */
+/** The tables that the service uses, with the privileges and columns that it cannot work without. */
 const needed = [
   { table: "public.intent_current", privileges: ["SELECT"], columns: ["fqdn"] },
   {
@@ -37,9 +40,10 @@ const migrate =
   'apply the schema with "certwatch migrate" (or: psql "$POSTGRES_DSN" -f schema.sql) as a role that may create tables';
 
 /**
- * Checks tables, columns and privileges.
+ * Checks that the tables, columns and privileges are there that the service needs.
  *
- * @throws SchemaError with everything that is missing; the database's own error where it cannot be asked.
+ * @throws SchemaError with everything that is missing, or the database's own error when it does not answer the
+ *   questions.
  */
 export async function checkSchema(db: Database, deadlineMs: number): Promise<void> {
   const problems: string[] = [];

@@ -14,18 +14,19 @@ import {
 } from "./errors.ts";
 import { type Limits, openSession, type Session, type Tls } from "./session.ts";
 
-/** Finds a host, in the DSN's order but beginning with the one that was good last, and opens a session. */
+/** Opens sessions. It tries the hosts in the order of the DSN, but begins with the one that worked last. */
 export interface Connector {
   /**
-   * @param signal gives it up.
-   * @throws DeadlineError, ConnectionError, or what the server said (`DatabaseError`)
+   * @param signal aborting it gives up the attempt.
+   * @throws DeadlineError, ConnectionError, or the server's own error (`DatabaseError`)
    */
   connect(deadlineMs: number, signal: AbortSignal): Promise<Session>;
 }
 
 /**
- * Prepares what every connection needs: reads certificates once.
- * @throws DsnError where a certificate is missing or unreadable
+ * Reads the certificates that the DSN names, once. No connection is opened yet.
+ *
+ * @throws DsnError when a certificate is missing or unreadable
  */
 export function createConnector(dsn: Dsn): Connector {
   const attempts = tlsAttempts(dsn);
@@ -39,7 +40,7 @@ export function createConnector(dsn: Dsn): Connector {
         const index = (lastGood + offset) % dsn.hosts.length;
         const host = dsn.hosts[index]!;
         const remainingMs = until - performance.now();
-        // A black-holed host gets its share of the time, so that those after it are still reached.
+        // A host that never answers uses up only its share of the time, so that the hosts after it are still tried.
         const shareMs = remainingMs / (dsn.hosts.length - offset);
         const limitMs = Math.min((dsn.connectTimeoutSeconds ?? Number.POSITIVE_INFINITY) * 1000, shareMs);
         try {
@@ -60,7 +61,7 @@ export function createConnector(dsn: Dsn): Connector {
   };
 }
 
-/** TLS settings to try on one host, in order (PostgreSQL documentation, 32.19.3, table 32.1). */
+/** The TLS settings to try on one host, in this order (PostgreSQL documentation, "SSL Mode Descriptions"). */
 function tlsAttempts(dsn: Dsn): Tls[] {
   if (dsn.sslMode === "disable") return [false];
   const identity = {
@@ -79,7 +80,7 @@ function tlsAttempts(dsn: Dsn): Tls[] {
     );
   }
   const verified: Tls = { ...identity, ca, rejectUnauthorized: true };
-  // `require` with a root certificate is `verify-ca`, for libpq too.
+  // With a root certificate, `require` means `verify-ca`. libpq does the same.
   return [dsn.sslMode === "verify-full" ? verified : { ...verified, checkServerIdentity: () => undefined }];
 }
 
@@ -117,8 +118,9 @@ async function connectHost(
 }
 
 /**
- * The other half of `prefer` and `allow` is tried where the server has no TLS, where the handshake fails, and
- * where pg_hba.conf has no line for this kind of connection (28000); not where the host does not answer.
+ * Whether to try the other half of `prefer` or `allow` after this error. Yes when the server has no TLS, when the
+ * handshake failed, or when pg_hba.conf has no line for this kind of connection (28000). No when the host does not
+ * answer.
  */
 function worthOtherTls(error: unknown, tls: Tls): boolean {
   if (sqlState(error) !== undefined) return sqlState(error) === "28000";

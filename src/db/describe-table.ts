@@ -1,12 +1,12 @@
 import type { Queryable } from "./statement.ts";
 
 export interface TableDescription {
-  /** `other`: a view, a materialized view, a foreign table; `kindName` says which. */
+  /** `other` stands for a view, a materialized view or a foreign table; `kindName` says which. */
   kind: "table" | "partitioned table" | "other";
-  /** In words: `table`, `view`, ... */
+  /** The same in words: `table`, `view`, ... */
   kindName: string;
   columns: string[];
-  /** What this role may do with it, of SELECT, INSERT, UPDATE and DELETE. */
+  /** Which of SELECT, INSERT, UPDATE and DELETE this role may do. */
   privileges: string[];
 }
 
@@ -18,7 +18,12 @@ const kindNames: Record<string, string> = {
   f: "foreign table",
 };
 
-/** What `table` (qualified) is, `null` where it does not exist. */
+/**
+ * Asks the database what a table is like.
+ *
+ * @param table with its schema, as in `public.certs`.
+ * @returns `null` when there is no such table.
+ */
 export async function describeTable(
   db: Queryable,
   table: string,

@@ -1,31 +1,31 @@
-/** libpq's sslmode (PostgreSQL documentation, 32.19.3). */
+/** The values of `sslmode` (PostgreSQL documentation, "SSL Mode Descriptions"). */
 const sslModes = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
 type SslMode = (typeof sslModes)[number];
 
 const sessionAttrs = ["any", "read-write", "primary"] as const;
 type TargetSessionAttrs = (typeof sessionAttrs)[number];
 
-/** `host` is a name, an address, or (starting with `/`) the folder of a Unix socket. */
+/** One host of a DSN. `host` is a name, an address, or the folder of a Unix socket; the folder begins with `/`. */
 export interface HostPort {
   host: string;
   port: number;
 }
 
-/** Whether a host is the folder of a Unix socket. */
+/** Whether this host is the folder of a Unix socket. */
 export const isSocketFolder = (host: string): boolean => host.startsWith("/");
 
-/** Where Postgres has its Unix socket in a folder. */
+/** The path of the Unix socket that Postgres makes in a folder. */
 export const unixSocketPath = (folder: string, port: number): string => `${folder}/.s.PGSQL.${port}`;
 
-/** A host as messages name it. */
+/** How messages name a host: `db1.example.org:5432`, or the path of its Unix socket. */
 export function hostLabel({ host, port }: HostPort): string {
   if (isSocketFolder(host)) return unixSocketPath(host, port);
   return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-/** A Postgres connection URI, taken apart. */
+/** The parts of a Postgres connection URI. */
 export interface Dsn {
-  /** At least one, in the order in which they are tried. */
+  /** Has at least one host. They are tried in this order. */
   hosts: HostPort[];
   user: string | undefined;
   password: string | undefined;
@@ -36,34 +36,38 @@ export interface Dsn {
   sslCert: string | undefined;
   sslKey: string | undefined;
   targetSessionAttrs: TargetSessionAttrs;
-  /** Per host; undefined: the query's own deadline, shared out among the hosts. */
+  /** For each host. When it is undefined, the hosts share the deadline of the statement. */
   connectTimeoutSeconds: number | undefined;
   applicationName: string | undefined;
-  /** Command-line options for the server, as in `-c search_path=x`. */
+  /** Command-line options for the server, such as `-c search_path=x`. */
   options: string | undefined;
-  /** One sentence for each parameter that was passed over. */
+  /** One sentence for each parameter that certwatch does not use. */
   warnings: string[];
 }
 
-/** A DSN that cannot be used. The message goes on after the name of the variable, and never holds the password. */
+/**
+ * A DSN that cannot be used. The message continues a sentence that begins with the name of the variable. It never
+ * contains the password.
+ */
 export class DsnError extends Error {
   override readonly name = "DsnError";
 }
 
 const expectedForm = "postgres://user:password@host:5432/database";
 const encodeHint = "percent-encode special characters of user and password, '/' as %2F, '@' as %40";
-/** Pieces of a DSN as text: user information, hosts, path, query. `#` has no meaning in libpq's URIs. */
+/** Splits a DSN into user information, hosts, path and query. `#` has no meaning in libpq's URIs. */
 const dsnPieces = /^postgres(?:ql)?:\/\/(?:([^/?]*)@)?([^/?@]*)(?:\/([^?]*))?(?:\?(.*))?$/s;
 
 /**
- * Parses `postgres://` and `postgresql://` URIs as libpq does (PostgreSQL documentation, 32.1.1.2), several
- * hosts and Unix sockets included. User and password fall back to the environment, as `pg` has it.
+ * Reads `postgres://` and `postgresql://` URIs as libpq does (PostgreSQL documentation, "Connection URIs"), with
+ * several hosts and with Unix sockets. Where user or password is missing, the environment is asked, as `pg` does.
+ *
  * @throws DsnError
  */
 export function parseDsn(text: string, env: NodeJS.ProcessEnv = process.env): Dsn {
   if (!/^postgres(ql)?:\/\//.test(text)) throw new DsnError(`is not of the form ${expectedForm}`);
   const pieces = dsnPieces.exec(text);
-  // An unencoded `/` or `?` in a password puts the rest of it where path and query are: echo nothing.
+  // After an unencoded `/` or `?` in a password, path and query hold the rest of the password: repeat nothing of them.
   if (pieces === null || pieces[3]?.includes("@")) throw new DsnError(`cannot be taken apart: ${encodeHint}`);
   const [, userInfo = "", authority = "", path = "", query = ""] = pieces;
   const parameters = parseQuery(query);
@@ -93,7 +97,7 @@ export function parseDsn(text: string, env: NodeJS.ProcessEnv = process.env): Ds
   return dsn;
 }
 
-/** A DSN as it may be logged: user, hosts, database and parameters, but nothing secret. */
+/** The DSN as it may be logged: with user, hosts, database and parameters, without anything secret. */
 export function maskDsn(text: string): string {
   try {
     parseDsn(text);
@@ -123,7 +127,7 @@ function parseQuery(query: string): Map<string, string> {
   return parameters;
 }
 
-/** `h1:5432,h2` or the parameters `host=h1,h2` and `port=5432,5433` (one port serves all hosts). */
+/** Reads `h1:5432,h2`, or the parameters `host=h1,h2` and `port=5432,5433`. A single port serves all hosts. */
 function parseHosts(
   authority: string,
   hostList: string | undefined,
@@ -152,7 +156,7 @@ function splitHostPort(entry: string): { host: string; port: string | undefined 
 function parsePort(text: string | undefined): number {
   if (text === undefined || text === "") return 5432;
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
-  // What stands in the port's place may be a piece of an unencoded password: it is not echoed.
+  // This text may be a piece of a password that was not encoded: do not repeat it.
   if (port < 1 || port > 65535)
     throw new DsnError(`has a port that is not a number from 1 to 65535 (${encodeHint})`);
   return port;
@@ -160,7 +164,7 @@ function parsePort(text: string | undefined): number {
 
 function sslMode(mode: string | undefined, ssl: string | undefined, rootCert: string | undefined): SslMode {
   const system = rootCert === "system";
-  // `ssl=true` is JDBC's spelling, which libpq takes too; `system` raises the default (libpq 16).
+  // libpq also takes JDBC's spelling `ssl=true`. With `sslrootcert=system` the default is `verify-full` (libpq 16).
   const value = oneOf(
     "sslmode",
     mode ?? (ssl === "true" ? "require" : system ? "verify-full" : "prefer"),

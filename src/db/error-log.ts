@@ -2,10 +2,10 @@ import { type Logger, RateLimitedLog } from "../log.ts";
 import { errorKind, errorMessage, failedStatement } from "./errors.ts";
 
 /**
- * Makes the error handler of one concern (recording, judging, ...). It logs what the concern fails with, at most once a
- * minute for each kind of error; the concern itself tries again.
+ * Makes the error handler of one concern (recording, judging, ...). The handler logs the error, at most once a minute
+ * for each kind. It does nothing else: the concern itself tries again.
  *
- * @param stop once it is aborted, failures are expected: they are warnings, each of them logged.
+ * @param stop after it is aborted, failures are expected: each one is logged, as a warning.
  */
 export function createErrorLog(log: Logger, concern: string, stop: AbortSignal): (error: unknown) => void {
   const quietLog = new RateLimitedLog();

@@ -4,23 +4,25 @@ import type { StatementName } from "./statement-names.ts";
 /**
  * What the caller should do about a database error.
  *
- * - `retryable`: the same statement may succeed later, or on another host: wait and try again.
- * - `bad-data`: the server refuses these values; row by row, the others may pass.
+ * - `retryable`: wait and try again. The same statement may succeed later, or on another host.
+ * - `bad-data`: the server refuses these values. Try row by row, the other rows may pass.
  * - `fatal`: nothing changes until a person changes something (a grant, a table, a password, the program).
  */
 export type ErrorKind = "retryable" | "bad-data" | "fatal";
 
-/** The client-side deadline of a query passed; whether the server ran the statement is unknown. */
+/** The database did not answer before our deadline. The server may have run the statement all the same. */
 export class DeadlineError extends Error {
   override readonly name = "DeadlineError";
 }
 
-/** No session, or the session was lost while a statement ran on it; whether it took effect is unknown. */
+/** There was no session, or it was lost while a statement ran. The server may have run the statement all the same. */
 export class ConnectionError extends Error {
   override readonly name: string = "ConnectionError";
 }
 
-/** None of several hosts gave a session. `errors` has one entry for each, in the order they were tried. */
+/**
+ * None of several hosts gave us a session. `errors` has one entry for each host, in the order in which they were tried.
+ */
 export class NoHostError extends ConnectionError {
   override readonly name = "NoHostError";
   readonly errors: readonly unknown[];
@@ -32,21 +34,21 @@ export class NoHostError extends ConnectionError {
 }
 
 /**
- * SQLSTATE (five characters) or its class (two) to kind; the longer key wins, `fatal` is the default.
- * Source: PostgreSQL documentation, appendix A.
+ * The kind of each SQLSTATE (five characters) or class of them (two characters). A SQLSTATE that is listed beats its
+ * class. What is not listed is `fatal`. Source: PostgreSQL documentation, appendix A.
  */
 export const kindBySqlState: Readonly<Record<string, ErrorKind>> = {
   "08": "retryable", // connection exceptions
-  "08P01": "fatal", // protocol violation: this client and this server do not understand each other
+  "08P01": "fatal", // protocol violation: client and server do not speak the same protocol
   "21": "bad-data", // cardinality violation: the same key twice in one ON CONFLICT statement
   "22": "bad-data",
-  "23": "bad-data", // also 23505: a caller that expects a duplicate looks at `sqlState` itself
+  "23": "bad-data", // a caller that expects a duplicate (23505) must ask `sqlState` for it
   "25006": "retryable", // read-only: the primary was demoted, or this host is a standby
   "25P03": "retryable", // the server ended an idle transaction
   "25P04": "retryable", // transaction_timeout
   "40": "retryable", // serialization failure, deadlock, completion unknown
   "53": "retryable", // disk full, out of memory, too many connections
-  "54": "bad-data", // too large or too complex: fewer rows at once may pass
+  "54": "bad-data", // too large or too complex: try fewer rows at once
   "55006": "retryable", // object in use
   "55P03": "retryable", // lock not available
   "57014": "retryable", // cancelled, also by statement_timeout
@@ -55,10 +57,10 @@ export const kindBySqlState: Readonly<Record<string, ErrorKind>> = {
   "57P03": "retryable", // starting up or shutting down
   "57P05": "retryable", // idle_session_timeout
   "58": "retryable", // the server's own I/O errors
-  XX000: "retryable", // the server's own bugs; poolers report a lost upstream with it
+  XX000: "retryable", // bugs of the server; poolers also say it when they have lost their server
 };
 
-/** Errors of sockets and of the resolver (`error.code`) that mean "not now". Other codes are fatal. */
+/** Codes (`error.code`) of sockets and of the resolver that mean "not now". All other codes are fatal. */
 const retryableCodes: ReadonlySet<string> = new Set([
   "ECONNABORTED",
   "ECONNREFUSED",
@@ -79,12 +81,12 @@ const retryableCodes: ReadonlySet<string> = new Set([
   "ETIMEDOUT",
 ]);
 
-/** The five characters that Postgres gave, or undefined where the error did not come from the server. */
+/** The SQLSTATE, five characters; undefined for an error that did not come from the server. */
 export function sqlState(error: unknown): string | undefined {
   return error instanceof DatabaseError ? error.code : undefined;
 }
 
-/** Tells what to do about an error that a `Database` threw. Anything unknown is `fatal`. */
+/** What to do about an error that a `Database` threw. An unknown error is `fatal`. */
 export function errorKind(error: unknown): ErrorKind {
   const state = sqlState(error);
   if (state !== undefined) return kindBySqlState[state] ?? kindBySqlState[state.slice(0, 2)] ?? "fatal";
@@ -99,7 +101,7 @@ export function errorKind(error: unknown): ErrorKind {
 
 const failedStatements = new WeakMap<object, StatementName>();
 
-/** Notes which statement failed with `error`. An error that has a statement already keeps it. Returns the error. */
+/** Notes in `error` which statement failed, and returns the error. The first note stays: it is the most precise. */
 export function failedAt(statement: StatementName, error: unknown): unknown {
   if (typeof error === "object" && error !== null && !failedStatements.has(error)) {
     failedStatements.set(error, statement);
@@ -107,7 +109,7 @@ export function failedAt(statement: StatementName, error: unknown): unknown {
   return error;
 }
 
-/** The statement that failed with this error, or with what caused it; undefined where it is not of the database. */
+/** The statement that failed with this error or with its cause; undefined when no statement failed. */
 export function failedStatement(error: unknown): StatementName | undefined {
   if (typeof error !== "object" || error === null) return undefined;
   return failedStatements.get(error) ?? failedStatement((error as { cause?: unknown }).cause);
@@ -116,8 +118,8 @@ export function failedStatement(error: unknown): StatementName | undefined {
 const maxMessageCharacters = 500;
 
 /**
- * One readable line about an error, for logs and `last_error`: the message and the SQLSTATE or errno.
- * Never the values of a row (Postgres puts them into `detail`, which is left out) nor a password.
+ * One readable line about an error, for logs and `last_error`: the message with the SQLSTATE or errno. It never
+ * contains a password, nor values of a row: Postgres puts those into `detail`, which is left out.
  */
 export function errorMessage(error: unknown): string {
   const code = sqlState(error) ?? (error as { code?: unknown } | null | undefined)?.code;
@@ -127,7 +129,7 @@ export function errorMessage(error: unknown): string {
   return typeof code === "string" && !text.includes(code) ? `${text} (${code})` : text;
 }
 
-/** `net` reports a host with several addresses as an AggregateError without a message of its own. */
+/** For a host with several addresses, `net` throws an AggregateError that has no message of its own. */
 function aggregated(error: Error): string {
   return error instanceof AggregateError ? error.errors.map(errorMessage).join("; ") : error.name;
 }

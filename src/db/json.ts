@@ -1,6 +1,6 @@
 /**
- * JSON that Postgres takes: U+0000 and lone surrogates, which certificates may contain and JSONB and TEXT refuse, become
- * U+FFFD.
+ * Writes JSON that Postgres accepts. Certificates may contain U+0000 and lone surrogates, which JSONB and TEXT refuse:
+ * both become U+FFFD.
  */
 export function toJson(value: unknown): string {
   return JSON.stringify(value, (_key, item) =>

@@ -4,15 +4,15 @@ import type { Database } from "./pool.ts";
 import type { Queryable } from "./statement.ts";
 import { type ServiceStatement, type StatementName, serviceStatements } from "./statement-names.ts";
 
-/** How the database is doing, as far as the last operation tells. */
+/** Whether the last operation on the database worked. */
 export interface DatabaseHealth {
-  /** One line; `null` after a success. */
+  /** What the last operation failed with, in one line; `null` after a success. */
   lastProblem: string | null;
 }
 
 /**
- * Passes everything on to `db`, measures every statement, counts what fails, and remembers whether the last operation did.
- * A transaction is one operation: it counts once when it fails, under the statement in it that failed.
+ * Wraps `db`: measures every statement, counts failed operations, and remembers whether the last one failed. A
+ * transaction is one operation. When it fails it counts once, for the statement in it that failed.
  */
 export function observeDatabase(db: Database, metrics: Metrics): { db: Database; health: DatabaseHealth } {
   const { databaseErrors, databaseStatementErrors, databaseStatementDuration } = metrics;
@@ -60,6 +60,6 @@ export function observeDatabase(db: Database, metrics: Metrics): { db: Database;
   };
 }
 
-/** The label set is closed: only these have series. */
+/** Only the statements of the service have series, so that the label set stays closed. */
 const isOfService = (name: StatementName): name is ServiceStatement =>
   (serviceStatements as readonly StatementName[]).includes(name);

@@ -8,7 +8,7 @@ export class DatabaseUnusableError extends Error {
   override readonly name = "DatabaseUnusableError";
 }
 
-/** Which database: Postgres by its DSN, or where that is `null` the embedded one in `dataDir`. */
+/** Which database to open. When `postgresDsn` is `null`, it is the embedded one in `dataDir`. */
 export interface DatabaseLocation {
   postgresDsn: string | null;
   dataDir: string;
@@ -16,22 +16,25 @@ export interface DatabaseLocation {
 
 export interface OpenDatabase<Db extends Database = Database> {
   db: Db;
-  /** Where it is, as it may be logged. */
+  /** Where the database is, in a form that may be logged. */
   description: string;
-  /** What of the DSN was passed over. */
+  /** One sentence for each part of the DSN that certwatch does not use. */
   warnings: string[];
   close(): Promise<void>;
 }
 
 const schemaDeadlineMs = 120_000;
-/** A command, such as `inventory add --embedded`, may have the embedded database for a moment. */
+/**
+ * How long to wait for the folder of the embedded database: a command such as `inventory add --embedded` may have it
+ * for a moment.
+ */
 const lockPatienceMs = 5_000;
 
 /**
- * Opens the configured database, the embedded one or Postgres. The embedded one gets its schema applied; Postgres is not
- * connected to yet.
+ * Opens the configured database: Postgres, or the embedded one. For Postgres no connection is made yet. The embedded
+ * one is started, and its schema is applied.
  *
- * @param onFailure called when the embedded database ends by itself.
+ * @param onFailure called when the embedded database goes down by itself.
  */
 export async function openDatabase(
   { postgresDsn, dataDir }: DatabaseLocation,

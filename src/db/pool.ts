@@ -7,44 +7,53 @@ import { onSession, type Queryable, runTransaction, type Sql } from "./statement
 import type { StatementName } from "./statement-names.ts";
 import { WaitingLine } from "./waiting-line.ts";
 
-/** A database that is connected to when it is needed, over several connections. */
+/** A database that is reached over several connections, which are opened when they are needed. */
 export interface Database extends Queryable {
-  /** Runs `work` on one connection between BEGIN and COMMIT; ROLLBACK when it throws. */
+  /** Runs `work` on one connection, between BEGIN and COMMIT. When `work` throws, ROLLBACK follows. */
   transaction<T>(deadlineMs: number, work: (tx: Queryable) => Promise<T>): Promise<T>;
-  /** Refuses what waits, gives what runs two seconds to finish, closes everything. May be called twice. */
+  /**
+   * Refuses callers that wait for a connection, gives running statements two seconds to finish, and closes everything.
+   * May be called twice.
+   */
   end(): Promise<void>;
 }
 
-/** A database that is reached through sessions of its own. */
+/** A database whose sessions are ours alone, so that we know when one is lost. */
 export interface SessionPool extends Database {
   /**
-   * How many sessions were lost so far. The next one may lead to another server, promoted after an asynchronous failover,
-   * that lacks the last commits.
+   * How many sessions were lost so far. After such a loss the next session may be on another server. If that was
+   * promoted after an asynchronous failover, it lacks the last commits.
    */
   readonly lostSessions: number;
 }
 
-/** For statements under way when the pool is ended, and for a server to answer a goodbye. */
+/**
+ * At the end of the pool: how long running statements may take, and how long the server may take to close a session.
+ */
 const closePatienceMs = 2000;
 
 /**
- * Opens no connection yet. `pg`'s own pool is not used: it knows one host, one TLS setting, and one time-out
- * that does not depend on the query.
- * @throws DsnError where the DSN names certificates that cannot be read
+ * Makes a pool. It opens no connection yet. `pg`'s own pool is not used, because it knows only one host, one TLS
+ * setting, and one time-out for all statements.
+ *
+ * @throws DsnError when the DSN names a certificate that cannot be read
  */
 export function openPool(dsn: Dsn, { maxConnections = 4 }: { maxConnections?: number } = {}): SessionPool {
   return new Pool(createConnector(dsn), maxConnections);
 }
 
-/** Owns every session: a session is idle, lent to one caller, or gone. `open` counts those and the ones being made. */
+/**
+ * Owns every session. A session is idle, or lent to one caller, or gone. `#open` counts the sessions that are idle or
+ * lent, and those that are being opened.
+ */
 class Pool implements SessionPool {
   readonly #connector: Connector;
   readonly #maxConnections: number;
   readonly #idle: Session[] = [];
   readonly #lent = new Set<Session>();
-  /** Gives up connections that are being made. */
+  /** Gives up connections that are being opened. */
   readonly #abort = new AbortController();
-  /** Those who find all places taken. They are handed an idle session, or undefined: a free place. */
+  /** Callers that found all places taken. Each is handed an idle session, or undefined: then it may open one. */
   readonly #line = new WaitingLine<Session | undefined>();
   #open = 0;
   #lostSessions = 0;
@@ -100,7 +109,11 @@ class Pool implements SessionPool {
     await settledWithin(asked, closePatienceMs);
   }
 
-  /** @param statement what the session is wanted for. */
+  /**
+   * Lends a session to `work`, and takes it back afterwards.
+   *
+   * @param statement the statement that needs the session; it is named when none can be had.
+   */
   async #lend<T>(
     statement: StatementName,
     deadlineMs: number,
@@ -123,7 +136,7 @@ class Pool implements SessionPool {
     return (await this.#acquire(statement, untilMs)) ?? (await this.#connect(untilMs));
   }
 
-  /** An idle session, or undefined: a free place, which the caller fills by `#connect`. */
+  /** Returns an idle session, or undefined when the caller may open one with `#connect`. */
   async #acquire(statement: StatementName, untilMs: number): Promise<Session | undefined> {
     if (this.#ended !== undefined) throw closedError();
     const idle = this.#idle.pop();
@@ -156,7 +169,7 @@ class Pool implements SessionPool {
     else if (!this.#line.serve(session)) this.#idle.push(session);
   }
 
-  /** The place of a lent one is freed by `#release`. */
+  /** The place of a lost session becomes free. For a lent one, `#release` does that. */
   #onLost(session: Session): void {
     this.#lostSessions++;
     const index = this.#idle.indexOf(session);
@@ -171,7 +184,7 @@ class Pool implements SessionPool {
     if (this.#open === 0) this.#onAllClosed();
   }
 
-  /** Says goodbye, but does not wait long for a server that does not answer. */
+  /** Ends a session politely, but does not wait long for a server that does not answer. */
   async #closeSession(session: Session): Promise<void> {
     const timer = setTimeout(() => session.destroy(), closePatienceMs);
     await session.client.end().catch(() => {});

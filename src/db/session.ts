@@ -5,31 +5,35 @@ import { requestCancel } from "./cancel.ts";
 import type { Dsn, HostPort } from "./dsn.ts";
 import { ConnectionError, DeadlineError, errorMessage, failedAt, sqlState } from "./errors.ts";
 
-/** A connected, checked session. */
+/** A connection to Postgres that is logged in, on a server that fits `target_session_attrs`. */
 export interface Session {
   readonly client: pg.Client;
-  /** False from the moment the connection is lost or destroyed. */
+  /** False from the moment when the connection was lost or destroyed. */
   alive: boolean;
-  /** Called once, when `alive` turns false after the session was opened. */
+  /** Called once, when `alive` becomes false. */
   onLost: () => void;
-  /** Immediate; needs nothing from the server. */
+  /** Closes the connection at once, without telling the server. */
   destroy(): void;
-  /** `destroy`, while a statement runs: the server is asked to end that, too. Resolves when it was asked. */
+  /**
+   * Closes the connection at once, like `destroy`, and asks the server to end the statement that it runs. Resolves when
+   * the request was sent.
+   */
   abandon(): Promise<void>;
 }
 
-/** `false`: plain; otherwise what `tls.connect` gets. */
+/** `false` means no TLS. Otherwise these are the options for `tls.connect`. */
 export type Tls = false | ConnectionOptions;
 
-/** How long a session may take to be made, and what gives it up. */
+/** How long opening a session may take, and the signal that gives it up. */
 export interface Limits {
   limitMs: number;
   signal: AbortSignal;
 }
 
 /**
- * Opens a session on one host, and checks that the host is what the DSN's `target_session_attrs` asks for.
- * @throws DeadlineError, ConnectionError, or what the server said (`DatabaseError`)
+ * Opens a session on one host, and checks that this server fits the DSN's `target_session_attrs`.
+ *
+ * @throws DeadlineError, ConnectionError, or the server's own error (`DatabaseError`)
  */
 export async function openSession(
   dsn: Dsn,
@@ -68,7 +72,7 @@ export async function openSession(
     return asked;
   };
   const session: Session = { client, alive: true, onLost: () => {}, destroy, abandon };
-  // The promise of a running query carries the same error: here it only marks the session.
+  // The caller gets the error from the promise of its query. Here it is enough to know that the session is lost.
   client.on("error", lost);
   client.on("end", lost);
   let timer: NodeJS.Timeout | undefined;
@@ -102,7 +106,7 @@ async function establish(client: pg.Client, dsn: Dsn): Promise<void> {
   });
 }
 
-/** @throws ConnectionError where the server is not what `target_session_attrs` asks for. */
+/** @throws ConnectionError when the server does not fit `target_session_attrs`. */
 async function checkSession(client: pg.Client, dsn: Dsn): Promise<void> {
   const { rows } = await client.query<{ standby: boolean; read_only: boolean }>(
     "SELECT pg_catalog.pg_is_in_recovery() AS standby," +
@@ -115,7 +119,10 @@ async function checkSession(client: pg.Client, dsn: Dsn): Promise<void> {
   }
 }
 
-/** `pg` reports some failures as bare Errors; the kind of an error is told by class, SQLSTATE or code. */
+/**
+ * Gives an error of `pg` a class, a SQLSTATE or a code, by which callers tell its kind. `pg` throws some failures as
+ * plain Errors.
+ */
 export function explainError(error: unknown): unknown {
   if (sqlState(error) !== undefined || error instanceof DeadlineError || error instanceof ConnectionError)
     return error;
@@ -132,7 +139,9 @@ export function explainError(error: unknown): unknown {
 const int8Oid = 20;
 const int8ArrayOid = 1016;
 
-/** int8 as a number: ids and epoch seconds are far below 2^53. For these sessions only, not for all of `pg`. */
+/**
+ * Reads int8 as a number: ids and epoch seconds are far below 2^53. This applies to our sessions, not to all of `pg`.
+ */
 const getTypeParser = ((oid: number, format?: "text" | "binary") => {
   if (oid === int8Oid) return Number;
   const parse = pg.types.getTypeParser(oid, format as "text");

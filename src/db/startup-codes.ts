@@ -1,6 +1,6 @@
 /**
- * What a connection to Postgres begins with: the number in the place of the protocol's version (PostgreSQL documentation,
- * 54.7, StartupMessage, SSLRequest, GSSENCRequest, CancelRequest).
+ * The first message of a client has a number in the place of the protocol version. It says what the client wants
+ * (PostgreSQL documentation, "Message Formats": StartupMessage, SSLRequest, GSSENCRequest, CancelRequest).
  */
 export const startupCode = {
   protocol3: 196_608,

@@ -1,7 +1,7 @@
 /**
- * The statements that a running service sends, by the name that people read: in the log (`statement`), in "the database
- * did not answer ... in time", and as the label `statement` of the metrics. Each has its series from the start, so this
- * list is what keeps the label set closed.
+ * The statements that a running service sends. People read these names in the log (`statement`), in "the database did
+ * not answer ... in time", and as the label `statement` of the metrics. Each has its series from the start: this list
+ * closes the label set.
  */
 export const serviceStatements = [
   "record certificates",
@@ -22,14 +22,14 @@ export const serviceStatements = [
   "read the watch list",
   "describe a table",
   "list the inventory's indexes",
-  // BEGIN, COMMIT, ROLLBACK, and finding a connection for them.
+  // BEGIN, COMMIT, ROLLBACK, and getting a connection for them.
   "transaction",
-  // Whether a server that was just connected to is what `target_session_attrs` asks for.
+  // The question to a server that we just connected to: does it fit `target_session_attrs`?
   "check the session",
 ] as const;
 export type ServiceStatement = (typeof serviceStatements)[number];
 
-/** Statements of commands, and of the start before there are metrics. */
+/** The statements that commands send, and those of the start, when there are no metrics yet. */
 type CommandStatement =
   | "check the schema"
   | "apply the schema"
@@ -44,5 +44,5 @@ type CommandStatement =
   | "add to the watch list"
   | "remove from the watch list";
 
-/** Every name that a statement can have. A new statement gets its name here. */
+/** All names that a statement can have. A new statement needs a new name here. */
 export type StatementName = ServiceStatement | CommandStatement;

@@ -4,8 +4,9 @@ import { explainError, type Session } from "./session.ts";
 import type { StatementName } from "./statement-names.ts";
 
 /**
- * One statement. `name` is what people read in messages, logs and metrics. The server never hears it: nothing is prepared
- * there under a name, so that poolers in transaction mode and the embedded database (one session for all) work.
+ * One statement. `name` is for people: it is in messages, logs and metrics. The server never sees it, because nothing
+ * is prepared under a name. So poolers in transaction mode work, and so does the embedded database, where all clients
+ * share one session.
  */
 export interface Sql {
   name: StatementName;
@@ -14,22 +15,26 @@ export interface Sql {
 }
 
 /**
- * Runs statements. Every call settles within its deadline, whatever state the server and the network are in:
- * the time covers waiting for a free connection, connecting, and running. After the deadline the connection is
- * destroyed, the server is asked to end the statement, and it is unknown whether that took effect.
+ * Runs statements. Every call ends within its deadline, whatever state the server and the network are in. The deadline
+ * covers waiting for a free connection, connecting, and running. When it passes, the connection is destroyed and the
+ * server is asked to end the statement, which may have taken effect all the same.
  *
- * Errors: `DeadlineError`, `ConnectionError`, socket errors, or the server's own; see `errorKind`. `failedStatement` tells
- * which statement failed.
- * A statement without values may hold several commands, which run as one transaction.
+ * Errors are `DeadlineError`, `ConnectionError`, errors of the socket, or the server's own. `errorKind` says what to do
+ * about each, `failedStatement` which statement it was.
+ *
+ * A statement without values may hold several commands; they run as one transaction.
  */
 export interface Queryable {
-  /** The rows that the statement returns. int8 comes as a number, json as a value. */
+  /** Returns the rows of the statement. int8 comes as a number, json as a value. */
   query<Row>(sql: Sql, deadlineMs: number): Promise<Row[]>;
-  /** The number of rows that the statement touched. */
+  /** Returns how many rows the statement read or changed. */
   execute(sql: Sql, deadlineMs: number): Promise<number>;
 }
 
-/** Statements on a session that nobody else uses, each within its own deadline and all of them by `untilMs`. */
+/**
+ * Runs statements on one session, which nobody else may use meanwhile. Each ends within its own deadline, and all of
+ * them by `untilMs`.
+ */
 export function onSession(session: Session, untilMs: number): Queryable {
   const run = (sql: Sql, deadlineMs: number) =>
     runStatement(session, sql, Math.min(untilMs, performance.now() + deadlineMs));
@@ -39,7 +44,10 @@ export function onSession(session: Session, untilMs: number): Queryable {
   };
 }
 
-/** Runs `work` between BEGIN and COMMIT; ROLLBACK when it throws, and the session goes where that fails. */
+/**
+ * Runs `work` between BEGIN and COMMIT. When `work` throws, ROLLBACK follows; when that fails as well, the session is
+ * destroyed.
+ */
 export async function runTransaction<T>(
   session: Session,
   untilMs: number,
@@ -60,9 +68,9 @@ export async function runTransaction<T>(
 /**
  * Runs a statement on a session that nobody else uses.
  *
- * @param untilMs by `performance.now()`. When it has passed, the session is destroyed and the server is asked to end the
- *   statement; whether that took effect is unknown.
- * @throws DeadlineError, ConnectionError, or the server's own error; `failedStatement` has the name for each.
+ * @param untilMs the deadline, by `performance.now()`. When it passes, the session is destroyed and the server is asked
+ *   to end the statement, which may have taken effect all the same.
+ * @throws DeadlineError, ConnectionError, or the server's own error. `failedStatement` knows the name for each.
  */
 async function runStatement(
   session: Session,
@@ -88,11 +96,14 @@ async function runStatement(
     throw failedAt(name, error);
   } finally {
     clearTimeout(timer);
-    answer.catch(() => {}); // after the deadline nobody listens any more
+    answer.catch(() => {}); // after the deadline nobody waits for it: avoid an unhandled rejection
   }
 }
 
-/** After 25006 the next connection must look for the primary anew; after the others the server hangs up. */
+/**
+ * Whether the session can be used again after this error. Not after 25006: the next connection has to look for the
+ * primary anew. Not after the others either: the server closes the connection.
+ */
 function leavesSessionGood(error: unknown): boolean {
   const state = sqlState(error);
   return state !== undefined && !/^(25006|25P0[34]|08...|57P..)$/.test(state);

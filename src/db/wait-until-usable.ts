@@ -9,10 +9,10 @@ const deadlineMs = 10_000;
 const retryMs = 1_000;
 
 /**
- * Waits until the database answers, at most `patienceMs`, and checks that it has what the service needs.
+ * Waits until the database answers, `patienceMs` at most, then checks that it has everything that the service needs.
  *
- * @throws DatabaseUnusableError when it does not answer in time, refuses the service for good, or lacks something; the
- * signal's reason when it is aborted.
+ * @throws DatabaseUnusableError when the database does not answer in time, refuses certwatch for good, or lacks
+ *   something; the reason of the signal when that is aborted.
  */
 export async function waitUntilUsable(
   db: Database,
@@ -38,7 +38,7 @@ export async function waitUntilUsable(
   }
 }
 
-/** @throws DatabaseUnusableError where waiting does not help. */
+/** @throws DatabaseUnusableError when waiting does not help. */
 function throwUnlessTransient(error: unknown): void {
   if (error instanceof SchemaError) throw new DatabaseUnusableError(error.message);
   if (errorKind(error) === "fatal") {

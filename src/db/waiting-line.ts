@@ -3,15 +3,15 @@ interface Waiter<T> {
   refuse(error: Error): void;
 }
 
-/** Callers that wait until somebody gives back what they need. The one that came first is served first. */
+/** Callers that wait until somebody gives back what they need. Whoever came first is served first. */
 export class WaitingLine<T> {
   readonly #waiters: Waiter<T>[] = [];
 
   /**
    * Resolves with what {@link serve} hands over.
    *
-   * @param untilMs by `performance.now()`; then the caller leaves the line, and the promise is rejected.
-   * @param lateError makes the error of a caller that waited in vain.
+   * @param untilMs when to give up waiting, by `performance.now()`. The promise is then rejected.
+   * @param lateError makes the error for that.
    */
   wait(untilMs: number, lateError: () => Error): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -35,14 +35,14 @@ export class WaitingLine<T> {
     });
   }
 
-  /** Hands `item` to the caller that waits longest. False where nobody waits. */
+  /** Hands `item` to the caller that has waited longest. Returns false when nobody waits. */
   serve(item: T): boolean {
     const first = this.#waiters[0];
     first?.grant(item);
     return first !== undefined;
   }
 
-  /** Sends everybody away. */
+  /** Rejects the promise of every caller that waits. */
   refuseAll(error: () => Error): void {
     for (const waiter of [...this.#waiters]) waiter.refuse(error());
   }

@@ -2,38 +2,39 @@ import { createHash, X509Certificate } from "node:crypto";
 import { tbsSha256 } from "../issuance/tbs.ts";
 import { parseWatchEntry } from "../watchlist/domain.ts";
 
-/** An end-entity certificate in the terms of `public.certs`. */
+/** A server's or client's certificate (not a CA's), in the columns of `public.certs`. */
 export interface InventoryCertificate {
-  /** SHA-1 of the DER, lower-case hex. */
+  /** The SHA-1 of the DER, in lower-case hex. */
   fingerprint_sha1: string;
   /** Upper-case hex. */
   serial: string;
-  /** The dNSName SANs in their order. */
+  /** The DNS names of the subjectAltName extension, in its order. */
   sans: string[];
   not_before: number;
   not_after: number;
-  /** See `tbsSha256`. */
+  /** The hash that `tbsSha256` computes. */
   tbs_sha256: string | null;
 }
 
-/** What a file holds. */
+/** What was found in a file. */
 export interface CertificateFile {
   certificates: InventoryCertificate[];
-  /** Certificates that are not inventory, a phrase for each. */
+  /** One phrase for each certificate that does not belong into the inventory. */
   skipped: string[];
-  /** What could not be read, a phrase for each; perhaps it is being written right now. */
+  /** One phrase for each thing that could not be read. The file may be half written at the moment. */
   problems: string[];
 }
 
-/** A block with its label; one that another block begins in is cut off and does not count. */
+/** A PEM block, with its label. A block that is cut off by the beginning of the next one does not match. */
 const pemBlock = /-----BEGIN ([A-Z0-9 ]{1,40})-----(?:(?!-----BEGIN )[\s\S])*?-----END \1-----/g;
 const pemCertificateLabel = /^(X509 |TRUSTED )?CERTIFICATE$/;
 const pemCertificateBegin = /-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----/g;
 const derSequenceTag = 0x30;
 
 /**
- * Reads PEM (one or many certificates, with anything between them) or the DER of one certificate. Private keys and
- * whatever else is in PEM blocks is passed over; a file without any certificate gives three empty lists. Never throws.
+ * Reads a file with certificates: either PEM, with one or many and with any text between them, or the DER of one.
+ * Private keys and other PEM blocks are passed over. A file without any certificate gives three empty lists. Never
+ * throws.
  */
 export function readCertificateFile(bytes: Buffer): CertificateFile {
   const file: CertificateFile = { certificates: [], skipped: [], problems: [] };
@@ -84,7 +85,8 @@ function toInventory(certificate: X509Certificate): InventoryCertificate {
 }
 
 /**
- * `openssl req -x509` marks what it makes as a CA: one that names hosts is a server's all the same.
+ * Whether this is the certificate of a CA. `openssl req -x509` marks every certificate that it makes as one. So a
+ * marked certificate that names hosts, in its SANs or, self-signed, in its CN, is taken for a server's.
  */
 function isAuthority(certificate: X509Certificate, { sans }: InventoryCertificate): boolean {
   if (!certificate.ca || sans.length > 0) return false;
@@ -92,14 +94,18 @@ function isAuthority(certificate: X509Certificate, { sans }: InventoryCertificat
   return !("entry" in parseWatchEntry(commonName) && certificate.checkIssued(certificate));
 }
 
-/** Attributes on lines of their own. Node.js has `undefined` for an empty subject, which its types deny. */
+/**
+ * The subject, each attribute on a line of its own. For an empty subject Node.js has `undefined`, although its types
+ * say otherwise.
+ */
 function subjectOf(certificate: X509Certificate): string {
   return (certificate.subject as string | undefined) ?? "";
 }
 
 /**
- * Takes node's text apart: `DNS:a.org, IP Address:192.0.2.1, DNS:"x\u002cy"`. A value with anything unusual in it is
- * written as a JSON string, a character for each byte (node, src/crypto/crypto_common.cc, PrintAltName).
+ * Reads the DNS names from the text that Node.js makes of the extension: `DNS:a.org, IP Address:192.0.2.1,
+ * DNS:"x\u002cy"`. A value with an unusual character is written as a JSON string with one character for each byte
+ * (Node.js, src/crypto/crypto_common.cc, PrintAltName).
  */
 function dnsNames(subjectAltName: string | undefined): string[] {
   const names: string[] = [];

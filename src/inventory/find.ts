@@ -4,24 +4,27 @@ import type { Queryable } from "../db/statement.ts";
 export interface SerialRow {
   /** Lower-case hex. */
   fingerprint: string;
-  /** A JSON array of names; what upstream wrote. */
+  /** What upstream wrote: it should be a JSON array of names. */
   sans: unknown;
   notBefore: number;
   notAfter: number;
-  /** `null` also where the table has no such column. */
+  /** `null` when the row has none, or the table has no such column. */
   tbsSha256: string | null;
-  /** The issuances that this row has recognised already, and the certificate's own where it is known for certain. */
+  /**
+   * The issuances that this row has recognised already, and, where it is certain to be one's own, the issuance that is
+   * looked up.
+   */
   recognised: RecognisedIssuance[];
 }
 
 export interface RecognisedIssuance {
   issuanceId: string;
   tbsSha256: string | null;
-  /** On stronger evidence than the serial number. */
+  /** It was recognised by fingerprint or TBS hash, which is stronger evidence than the serial number. */
   isCertain: boolean;
 }
 
-/** A precertificate to be looked up: serial number in normal form, validity in epoch seconds. */
+/** A precertificate to look up. Its serial number is in normal form, its validity in epoch seconds. */
 export interface SerialQuestion {
   issuance_id: string;
   serial: string;
@@ -30,12 +33,12 @@ export interface SerialQuestion {
 }
 
 /**
- * SQL for the normal form of a serial number: what `normalizeSerial` makes of it, and what the index `certs_serial` in
- * schema.sql is over. The three must stay the same.
+ * SQL that brings a serial number into normal form. `normalizeSerial` does the same in TypeScript, and the index
+ * `certs_serial` in schema.sql is built on the same expression: keep all three equal.
  */
 export const serialNormalForm = `ltrim(upper(regexp_replace(serial, '[^0-9A-Fa-f]', '', 'g')), '0')`;
 
-/** Which of these SHA-1 fingerprints (lower-case hex) are in the inventory. */
+/** Returns those of these SHA-1 fingerprints (lower-case hex) that are in the inventory. */
 export async function findByFingerprint(
   db: Queryable,
   fingerprints: string[],
@@ -55,8 +58,8 @@ export async function findByFingerprint(
 }
 
 /**
- * Which of these TBS hashes (lower-case hex) are in the inventory, each with the fingerprint of its row. The table must
- * have the column.
+ * Returns those of these TBS hashes (lower-case hex) that are in the inventory, each with the fingerprint of its row.
+ * The table must have the column `tbs_sha256`.
  */
 export async function findByTbs(
   db: Queryable,
@@ -76,7 +79,11 @@ export async function findByTbs(
   return new Map(rows.map((row) => [row.tbsSha256, row.fingerprint]));
 }
 
-/** Inventory rows with these serial numbers and validities, by the issuance that asks. */
+/**
+ * Finds the inventory rows that have the serial number and validity of each precertificate.
+ *
+ * @returns the rows by the `issuance_id` of the question.
+ */
 export async function findBySerial(
   db: Queryable,
   questions: SerialQuestion[],
@@ -96,7 +103,9 @@ export async function findBySerial(
   return found;
 }
 
-/** `serial` alone is the inventory's column: see {@link serialNormalForm}. */
+/**
+ * Renames `serial` to `wanted`: the SQL in {@link serialNormalForm} needs `serial` to mean the column of the inventory.
+ */
 function toWanted({ serial, ...question }: SerialQuestion): object {
   return { wanted: serial, ...question };
 }

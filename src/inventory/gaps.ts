@@ -2,11 +2,11 @@ import { describeTable, type TableDescription } from "../db/describe-table.ts";
 import type { Queryable } from "../db/statement.ts";
 import { serialNormalForm } from "./find.ts";
 
-/** An index that the lookups of precertificates need, as schema.sql has it. */
+/** An index that looking up precertificates needs, as in schema.sql. */
 export interface InventoryIndex {
   name: string;
   column: string;
-  /** What goes between the parentheses of CREATE INDEX. */
+  /** The text between the parentheses of CREATE INDEX. */
   key: string;
   lookup: string;
 }
@@ -21,15 +21,15 @@ export const inventoryIndexes: readonly InventoryIndex[] = [
   },
 ];
 
-/** The statement that makes an index, without stopping writes. */
+/** The statement that builds an index while others go on writing to the table. */
 export function createIndexSql({ key }: InventoryIndex, name: string): string {
   return `CREATE INDEX CONCURRENTLY ${name} ON public.certs (${key})`;
 }
 
-/** An index of `public.certs` that serves one of {@link inventoryIndexes}. */
+/** An index of `public.certs` that can serve as one of {@link inventoryIndexes}. */
 interface FoundIndex {
   name: string;
-  /** False: left over from an interrupted build, or being built. */
+  /** False when it is still being built, or was left over by an interrupted build. */
   isValid: boolean;
 }
 
@@ -38,7 +38,7 @@ export interface InventoryState {
   found(index: InventoryIndex): FoundIndex[];
 }
 
-/** Looks at `public.certs`; `null` where it does not exist. */
+/** Looks at the table `public.certs` and its indexes. Returns `null` when there is no such table. */
 export async function readInventoryState(db: Queryable, deadlineMs: number): Promise<InventoryState | null> {
   const table = await describeTable(db, "public.certs", deadlineMs);
   if (table === null) return null;
@@ -58,7 +58,10 @@ export async function readInventoryState(db: Queryable, deadlineMs: number): Pro
   };
 }
 
-/** Postgres writes an expression with casts and parentheses of its own, which depend on the column's type. */
+/**
+ * Removes what Postgres adds to the expression of an index, so that two texts can be compared. It adds casts and
+ * parentheses, which depend on the type of the column.
+ */
 function bare(key: string): string {
   return key.replaceAll(/::(text|character varying)\b|[\s()]/g, "");
 }
@@ -66,8 +69,9 @@ function bare(key: string): string {
 const columnsForSerial = ["serial", "sans", "not_before", "not_after"];
 
 /**
- * What the service cannot do, or only slowly, because `public.certs` lacks a column or an index: a sentence for each,
- * which says what mends it. Of a view, the indexes behind it cannot be seen.
+ * Finds the columns and indexes that `public.certs` lacks. For each one, a sentence says what the service cannot do, or
+ * does only slowly, and what mends it. When `public.certs` is a view, the indexes of the tables behind it are not
+ * looked at.
  */
 export async function inventoryGaps(db: Queryable, deadlineMs: number): Promise<string[]> {
   const state = await readInventoryState(db, deadlineMs);

@@ -1,6 +1,6 @@
 import type { Queryable } from "../db/statement.ts";
 
-/** A row of `public.certs` as it stands there; upstream wrote it, so any value may be null or of another shape. */
+/** A row of `public.certs`. Upstream wrote it, so any value may be null or have another shape. */
 export interface InventoryRow {
   fingerprint_sha1: string;
   serial: string | null;
@@ -11,14 +11,14 @@ export interface InventoryRow {
   added_at: number | null;
 }
 
-/** The last row of a page, to go on behind it. */
+/** The last row of a page. The next page begins after it. */
 type Position = Pick<InventoryRow, "not_after" | "fingerprint_sha1">;
 
 /**
- * One page of the inventory, the first to expire first.
+ * Reads one page of the inventory. The certificate that expires first comes first.
  *
- * @param options.names lower-case SANs, of which a row must have one; `null`: any row.
- * @param options.expired only what is expired.
+ * @param options.names SANs in lower case, one of which a row must have; `null`: any row.
+ * @param options.expired true: only certificates that have expired.
  */
 export async function listInventory(
   db: Queryable,

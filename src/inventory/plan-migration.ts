@@ -7,23 +7,23 @@ import {
   readInventoryState,
 } from "./gaps.ts";
 
-/** One statement, to be run outside a transaction; each leaves the table usable, whatever happens after it. */
+/** One statement that has to run outside a transaction. The table can be used after it, whatever happens next. */
 export interface MigrationStep {
-  /** `adding the column ...` */
+  /** Continues "public.certs: ", as in `adding the column ...`. */
   description: string;
   text: string;
 }
 
-/** Why the table cannot be changed and what to do instead, or what there is to do (perhaps nothing). */
+/** Either why the table cannot be changed, and what to do instead; or the steps to take, of which there may be none. */
 export type InventoryPlan = { problem: string } | { steps: MigrationStep[] };
 
-/** Waits no longer for the table's lock: whoever comes after would wait with it. */
+/** Waits only briefly for the lock on the table, because everybody who comes later has to wait behind us. */
 const addColumn =
   "SET LOCAL lock_timeout = '5s'; ALTER TABLE public.certs ADD COLUMN IF NOT EXISTS tbs_sha256 TEXT";
 
 /**
- * Finds out what an existing table `public.certs` lacks for the lookups of precertificates. Only invalid indexes with
- * certwatch's own names are dropped: they are left over from an interrupted build.
+ * Finds out what `public.certs` lacks for looking up precertificates. The plan deletes an index only when it is invalid
+ * and has one of certwatch's own names: then an interrupted build has left it over.
  */
 export async function planInventoryMigration(db: Queryable, deadlineMs: number): Promise<InventoryPlan> {
   const state = await readInventoryState(db, deadlineMs);
@@ -50,7 +50,7 @@ async function indexSteps(
 ): Promise<MigrationStep[]> {
   const found = state.found(index);
   if (found.some(({ isValid }) => isValid)) return [];
-  // Upstream may have an index of its own under the first name.
+  // Upstream may use the first name for an index of its own.
   const names = [index.name, `certwatch_${index.name}`];
   const invalid = found.map(({ name }) => name).filter((name) => names.includes(name));
   const taken = await relationNames(db, names, deadlineMs);
@@ -80,7 +80,9 @@ async function relationNames(db: Queryable, names: string[], deadlineMs: number)
   return new Set(rows.map((row) => row.name));
 }
 
-/** The process that builds an index on the table now: what is invalid then is not left over. */
+/**
+ * The id of the process that is building an index on the table now. While it does, an invalid index is not left over.
+ */
 async function indexBuilder(db: Queryable, deadlineMs: number): Promise<number | null> {
   const [row] = await db.query<{ pid: number }>(
     {

@@ -12,30 +12,35 @@ import {
   type SerialRow,
 } from "./find.ts";
 
-/** How a certificate was recognised as one's own, strongest first; `none`: it was not. */
+/** By what a certificate was recognised as one's own. The strongest comes first; `none` means it was not. */
 export type MatchBasis = "fingerprint" | "tbs" | "serial" | "none";
 
-/** What the inventory says of a certificate. */
+/** What the inventory knows about a certificate. */
 export interface Recognition {
   basis: MatchBasis;
-  /** The inventory row (`fingerprint_sha1`) that recognises it and excuses no other issuance; `null`: there is none. */
+  /**
+   * The `fingerprint_sha1` of the row that recognised it; from now on this row cannot excuse another issuance. `null`
+   * when no row is used up.
+   */
   inventoryRow: string | null;
-  /** With `none`: what came close. */
+  /** When the basis is `none`: what almost matched. */
   nearMiss: NearMiss | null;
 }
 
 /**
- * A precertificate has serial number, validity and names of an inventory row, but: `other contents`, the TBS hashes
- * differ; `already used`, the row has recognised another issuance.
+ * Why a precertificate was not recognised, although an inventory row has its serial number, validity and names.
+ *
+ * - `other contents`: the TBS hashes differ
+ * - `already used`: the row has recognised another issuance
  */
 export type NearMiss = "other contents" | "already used";
 
 const none: Recognition = { basis: "none", inventoryRow: null, nearMiss: null };
 const deadlineMs = 10_000;
-/** An upstream table may get its column while certwatch runs. */
+/** How often to ask whether the table has the column `tbs_sha256`: upstream may add it while certwatch runs. */
 const columnCheckMs = 60_000;
 
-/** The inventory of one's own certificates, asked in batches. */
+/** Looks certificates up in the inventory, many at a time. */
 export class Inventory {
   readonly #db: Database;
   readonly #precertMatch: "serial" | "tbs";
@@ -48,10 +53,11 @@ export class Inventory {
   }
 
   /**
-   * Looks certificates up, each basis only for those that a stronger one did not find. At most four queries.
+   * Looks certificates up: first by fingerprint, then by TBS hash, then by serial number. Each lookup asks only for the
+   * certificates that the ones before did not find. It sends four statements at most.
    *
-   * @returns what the inventory says of each `id`.
-   * @throws the database's error: then nothing is known about any of them.
+   * @returns the recognition of each certificate, by its `id`.
+   * @throws the database's error; then nothing is known about any of the certificates.
    */
   async recognise(certificates: PendingCertificate[]): Promise<Map<number, Recognition>> {
     const recognitions = new Map<number, Recognition>();
@@ -95,7 +101,10 @@ export class Inventory {
   }
 }
 
-/** Only a precertificate is looked up by serial number, and only where all that is compared is there. */
+/**
+ * Only a precertificate is looked up by its serial number, and only when serial number and validity are known. Returns
+ * an empty list for all others.
+ */
 function serialQuestion(certificate: PendingCertificate): SerialQuestion[] {
   const serial = normalizeSerial(certificate.serial);
   const { notBefore, notAfter, updateType } = certificate;
@@ -104,7 +113,10 @@ function serialQuestion(certificate: PendingCertificate): SerialQuestion[] {
   return [{ issuance_id: certificate.issuanceId, serial, not_before: notBefore, not_after: notAfter }];
 }
 
-/** The rows have the certificate's serial number; validity, names and contents have to be the same too. */
+/**
+ * These rows have the serial number of the certificate. They recognise it if validity, names and contents are the same,
+ * too.
+ */
 function judgeSerialRows(certificate: PendingCertificate, rows: SerialRow[]): Recognition {
   let nearMiss: NearMiss | null = null;
   for (const row of rows) {
@@ -113,7 +125,7 @@ function judgeSerialRows(certificate: PendingCertificate, rows: SerialRow[]): Re
     if (differ(certificate.tbsSha256, row.tbsSha256)) {
       nearMiss = "other contents";
     } else if (row.recognised.some((issuance) => issuance.isCertain && isOf(certificate, issuance))) {
-      // Whichever came before: the row is of this issuance, which needs no excuse.
+      // This row is known (by fingerprint or TBS hash) to be of this issuance, so this does not use up its one excuse.
       return { ...none, basis: "serial" };
     } else if (!row.recognised.every((issuance) => isOf(certificate, issuance))) {
       nearMiss ??= "already used";
@@ -128,12 +140,15 @@ function isOf(certificate: PendingCertificate, issuance: RecognisedIssuance): bo
   return issuance.issuanceId === certificate.issuanceId && !differ(certificate.tbsSha256, issuance.tbsSha256);
 }
 
-/** Both known, and not the same. */
+/** Whether both are known and not equal. */
 function differ(one: string | null, other: string | null): boolean {
   return one !== null && other !== null && one !== other;
 }
 
-/** The same set of names, normalized; a CN that the feed appended to the SANs is left out of account. */
+/**
+ * Whether both have the same set of names, in normal form. A server may append the CN to the SANs, so a CN that is only
+ * in the certificate does not count.
+ */
 function hasNamesOf(certificate: PendingCertificate, row: SerialRow): boolean {
   if (!Array.isArray(row.sans)) return false;
   const wanted = nameSet(row.sans.filter((name) => typeof name === "string"));

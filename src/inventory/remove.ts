@@ -1,6 +1,6 @@
 import type { Queryable } from "../db/statement.ts";
 
-/** Takes these fingerprints (lower-case hex) out of the inventory; returns those that were in it. */
+/** Deletes these fingerprints (lower-case hex) from the inventory. Returns those that were in it. */
 export async function removeInventory(
   db: Queryable,
   fingerprints: string[],

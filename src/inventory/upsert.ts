@@ -3,12 +3,12 @@ import type { Queryable } from "../db/statement.ts";
 import type { InventoryCertificate } from "./certificate-file.ts";
 
 /**
- * Adds certificates to the inventory, in one statement. Where a fingerprint is there already, only what is missing
- * (TBS hash, serial number) is filled in. Safe to run twice.
+ * Adds certificates to the inventory, in one statement. When a fingerprint is in it already, only a missing TBS hash or
+ * serial number is filled in. It is safe to run this twice.
  *
- * @param rows of distinct fingerprints.
- * @param options.hasTbsColumn whether the table has `tbs_sha256`.
- * @returns what happened to each fingerprint; those that are not in it were complete already.
+ * @param rows may not contain a fingerprint twice.
+ * @param options.hasTbsColumn whether the table has the column `tbs_sha256`.
+ * @returns what happened, by fingerprint. Rows that were complete already are not in it.
  */
 export async function upsertInventory(
   db: Queryable,
@@ -26,7 +26,7 @@ export async function upsertInventory(
   const changed = await db.query<{ fingerprint: string; isNew: boolean }>(
     {
       name: "add to the inventory",
-      // xmax is 0 in a row that this statement inserted, and its own transaction in one that it updated.
+      // xmax is 0 in a row that this statement inserted. In one that it updated, xmax is the current transaction.
       text: `
         INSERT INTO public.certs AS certs
                (fingerprint_sha1, serial, sans, not_before, not_after, source, added_at${column})

@@ -1,6 +1,9 @@
 import type { Queryable } from "../db/statement.ts";
 
-/** Adds rows to the watch list, except those that are there in the same spelling. Safe to run twice. */
+/**
+ * Adds rows to the watch list. A row that is there in the same spelling is not added again. It is safe to run this
+ * twice.
+ */
 export async function addWatchEntries(db: Queryable, entries: string[], deadlineMs: number): Promise<void> {
   await db.execute(
     {
@@ -14,7 +17,7 @@ export async function addWatchEntries(db: Queryable, entries: string[], deadline
   );
 }
 
-/** Removes the rows that are spelt like this. */
+/** Deletes the rows that have exactly this spelling. Returns how many there were. */
 export async function removeWatchRows(db: Queryable, fqdns: string[], deadlineMs: number): Promise<number> {
   return await db.execute(
     {

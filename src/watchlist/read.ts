@@ -1,14 +1,16 @@
 import type { Database } from "../db/pool.ts";
 
-/** Few enough that reading a page does not hold the event loop up for more than half a millisecond. */
+/**
+ * How many rows are read at a time. So few that reading a page blocks the event loop for half a millisecond at most.
+ */
 const pageRows = 500;
 
-/** What no text in Postgres can contain. */
+/** A character that no text in Postgres can contain. */
 const separator = "\0";
 
 /**
- * The rows of the watch list, in pages of packed text: a million of them at once would be a million objects for the
- * garbage collector.
+ * The rows of the watch list, kept as pages of packed text. As separate strings, a million rows would be a million
+ * objects for the garbage collector.
  */
 export class WatchListRows implements Iterable<string> {
   readonly #pages: Buffer[] = [];
@@ -29,8 +31,8 @@ export class WatchListRows implements Iterable<string> {
 }
 
 /**
- * Every row of the watch list, as it stands there at one moment; rows without a value are left out. Read in pages, for
- * whatever else this process does meanwhile: a million rows are a second of work.
+ * Reads every row of the watch list, as the table was at one moment. Rows without a value are left out. A million rows
+ * take a second of work: they are read in pages, so that this process can do other work in between.
  */
 export async function readWatchListRows(db: Database, deadlineMs: number): Promise<WatchListRows> {
   const name = "read the watch list";
@@ -53,7 +55,7 @@ export async function readWatchListRows(db: Database, deadlineMs: number): Promi
   });
 }
 
-/** The same as an array, for commands. */
+/** The same as {@link readWatchListRows}, as an array. This is for commands. */
 export async function readWatchList(db: Database, deadlineMs: number): Promise<string[]> {
   return [...(await readWatchListRows(db, deadlineMs))];
 }

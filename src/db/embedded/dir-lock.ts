@@ -2,13 +2,13 @@ import { execFileSync } from "node:child_process";
 import { existsSync, linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** Whom a lock belongs to: a process id alone may have been given to another process since. */
+/** The process that holds a lock. The start time is needed beside the id, since the system gives ids out again. */
 interface Owner {
   pid: number;
   started: string;
 }
 
-/** The folder belongs to a process that lives. */
+/** Another living process holds the folder. */
 export class DirLockedError extends Error {
   override readonly name = "DirLockedError";
   readonly pid: number;
@@ -22,12 +22,12 @@ export class DirLockedError extends Error {
 const lockName = /^lock\.(\d+)$/;
 
 /**
- * Takes a folder for this process, also when the last owner was killed. Returns the release.
+ * Locks a folder for this process, even when the last owner was killed. Returns the function that unlocks it.
  *
- * The lock is the file `lock.<n>` with the highest n. A lock whose owner is dead is never removed before a successor
- * stands: taking over means creating `lock.<n+1>`, complete and atomically (`link` fails where it exists), so that of
- * several processes that start at once over a stale lock exactly one wins. Release empties the file and leaves it, so
- * that n never goes back.
+ * The lock is the file `lock.<n>` with the highest n. When its owner is dead, a process takes over by creating
+ * `lock.<n+1>`. `link` creates that file complete and in one step, and fails when it exists, so exactly one of several
+ * processes wins. The old file is deleted only after that. To unlock, the owner empties its file but leaves it in
+ * place, so that n never decreases.
  *
  * @throws DirLockedError
  */
@@ -44,7 +44,7 @@ export function lockDir(dir: string): () => void {
       try {
         linkSync(draft, path);
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === "EEXIST") continue; // another process was first: look at it
+        if ((error as NodeJS.ErrnoException).code === "EEXIST") continue; // another process was faster: look at its lock
         throw error;
       }
       removeOlder(dir, generation + 1);
@@ -55,7 +55,7 @@ export function lockDir(dir: string): () => void {
   }
 }
 
-/** Whether a process that lives has the folder. */
+/** Whether a living process holds the folder. */
 export function isDirLocked(dir: string): boolean {
   if (!existsSync(dir)) return false;
   try {
@@ -82,7 +82,7 @@ function readOwner(path: string): Owner | undefined {
   try {
     return JSON.parse(readFileSync(path, "utf8")) as Owner;
   } catch {
-    return undefined; // released, or a successor removed it
+    return undefined; // unlocked, or the next owner deleted it
   }
 }
 
@@ -96,12 +96,13 @@ function isAlive(owner: Owner): boolean {
   return started === undefined || owner.started === "" || started === owner.started;
 }
 
-/** Something that differs between two processes of the same id; undefined where it cannot be told. */
+/** A text that differs between two processes with the same id; undefined when the system does not tell. */
 function processStart(pid: number): string | undefined {
   try {
     if (process.platform === "linux") {
       const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-      // Field 22, starttime; the fields are counted after the command's closing parenthesis (proc_pid_stat(5)).
+      // Field 22 is the start time. Count after the closing parenthesis: the command before it may contain spaces
+      // (proc_pid_stat(5)).
       const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
       return `${boot} ${stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]}`;
     }

@@ -8,28 +8,31 @@ import { errorMessage } from "../errors.ts";
 import { DirLockedError, lockDir } from "./dir-lock.ts";
 import type { ForWorker, FromWorker } from "./worker.ts";
 
-/** The embedded database cannot be opened, or has gone down. The message says what to do. */
+/** The embedded database cannot be opened, or went down. The message says what to do. */
 export class EmbeddedError extends Error {
   override readonly name = "EmbeddedError";
 }
 
 /** A running embedded database. */
 export interface Embedded {
-  /** For `parseDsn`: `postgres://postgres@/postgres?host=<folder>`. */
+  /** The form that `parseDsn` reads: `postgres://postgres@/postgres?host=<folder>`. */
   dsn: string;
-  /** Ends every connection, writes a checkpoint, stops the worker and gives the folder free. May be called twice. */
+  /** Closes every connection, writes a checkpoint, stops the worker and unlocks the folder. May be called twice. */
   close(): Promise<void>;
 }
 
 const lockPollMs = 250;
 const port = 5432;
-/** `sun_path` of unix(7), without its final NUL; macOS has 104 bytes. */
+/**
+ * The longest path that a Unix socket can have: `sun_path` of unix(7) without its final NUL. macOS has 104 bytes for
+ * it.
+ */
 const maxSocketPathBytes = process.platform === "linux" ? 107 : 103;
 
-/** Where the files of the embedded database are. */
+/** The folder with the files of the embedded database. */
 const filesIn = (dataDir: string): string => join(dataDir, "pgdata");
 
-/** Whether there is an embedded database in `dataDir`, running or not. */
+/** Whether `dataDir` has an embedded database, running or not. */
 export function embeddedExists(dataDir: string): boolean {
   return existsSync(filesIn(dataDir));
 }
@@ -40,14 +43,14 @@ export function embeddedDsn(dataDir: string): string {
 }
 
 /**
- * Runs Postgres (PGlite) in a worker thread over the files in `dataDir`, served on a Unix socket there, so that also
- * `psql -h <dataDir> -U postgres postgres` reaches it. The schema is not applied. The first start takes seconds.
+ * Runs Postgres (PGlite) in a worker thread, on the files in `dataDir`. Clients reach it through a Unix socket in that
+ * folder, also with `psql -h <dataDir> -U postgres postgres`. The schema is not applied. The first start takes seconds.
  *
- * What is committed survives a kill of the process and, as far as the disk obeys fsync, a power cut.
+ * A commit survives when the process is killed. It also survives a power cut, if the disk obeys fsync.
  *
- * @param options.onFailure called at most once, when the database goes down by itself after it was opened
- * @param options.patienceMs how long to wait where another process has the folder; default: not at all
- * @param options.log gets the server's own log lines
+ * @param options.onFailure called once at most, when the database goes down by itself after it was opened
+ * @param options.patienceMs how long to wait while another process has the folder; by default not at all
+ * @param options.log gets the log lines of Postgres itself
  * @throws EmbeddedError
  */
 export async function openEmbedded(options: {
@@ -69,7 +72,7 @@ export async function openEmbedded(options: {
   try {
     rmSync(socketPath, { force: true });
     const path = filesIn(dataDir);
-    // In a worker of its own, because initdb's memory stays with the worker: half a gigabyte.
+    // initdb takes half a gigabyte, which its worker never gives back. So this worker ends before the next begins.
     if (!existsSync(path)) await startWorker({ task: "create", path }, options.log);
     const worker = await startWorker({ task: "serve", path, socketPath }, options.log);
     chmodSync(socketPath, 0o600);
@@ -80,7 +83,7 @@ export async function openEmbedded(options: {
   }
 }
 
-/** Waits, at most `patienceMs`, for a command that has the folder for a moment. */
+/** Locks the folder. Waits `patienceMs` at most, because a command may have the folder for a moment. */
 async function lock(dataDir: string, socketPath: string, patienceMs: number): Promise<() => void> {
   const endMs = performance.now() + patienceMs;
   for (;;) {
@@ -96,11 +99,11 @@ async function lock(dataDir: string, socketPath: string, patienceMs: number): Pr
   }
 }
 
-/** The function that gives the folder free again, or who has it. */
+/** Returns the function that unlocks the folder, or words for whoever has it. */
 async function tryLock(dataDir: string, socketPath: string): Promise<(() => void) | string> {
   try {
     const unlock = lockDir(dataDir);
-    // An owner in another container is invisible by its process id, but its socket answers.
+    // The process of another container cannot be seen by its id, but its socket answers.
     if (!(await answers(socketPath))) return unlock;
     unlock();
     return "a process of another container";
@@ -121,15 +124,15 @@ function answers(socketPath: string): Promise<boolean> {
   });
 }
 
-/** The worker runs compiled; sources under test use the build's. */
+/** The worker is a compiled file. Tests, which run the sources, use the one of the last build. */
 function workerUrl(): URL {
   const folder = import.meta.url.endsWith(".ts") ? "../../../dist/db/embedded/" : "./";
   return new URL(`${folder}worker.js`, import.meta.url);
 }
 
-/** Settles when the worker is ready (`serve`) or done (`create`). */
+/** Resolves when the worker is ready (`serve`), or when it has finished (`create`). */
 function startWorker(workerData: ForWorker, log: ((line: string) => void) | undefined): Promise<Worker> {
-  // Node.js would pipe both for us, and look at `process.stdout` for it: see `cli.ts`.
+  // Otherwise Node.js pipes both to `process.stdout`, which makes writing the log slow: `cli.ts` says why.
   const worker = new Worker(workerUrl(), { workerData, execArgv: [], stdout: true, stderr: true });
   for (const output of [worker.stdout, worker.stderr])
     output.on("data", (text) => process.stderr.write(text));

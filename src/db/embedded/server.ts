@@ -10,30 +10,31 @@ import {
   withoutFirstMessage,
 } from "./wire.ts";
 
-/** Ends a client that leaves a transaction open without a word for this long. */
+/** A client that leaves a transaction open and sends nothing for this long is disconnected. */
 const idleInTransactionMs = 5000;
 
 interface Client {
   socket: Socket;
-  /** Complete pieces of work, in order, not yet given to the database. */
+  /** Complete pieces of work, in order, that the database has not got yet. */
   units: Unit[];
   closed: boolean;
 }
 
 /**
- * Serves one PGlite on a Unix socket to many clients. PGlite has a single session, so a client gets it for as long as
- * the session remembers something of its work: from the first message of an extended-query batch to its Sync, and
- * from BEGIN to the end of the transaction. `@electric-sql/pglite-socket` hands the session over between any two
- * messages instead, so that statements of 64 kB and more (Parse and Bind arrive in several reads) of two clients end
- * up in each other's place.
+ * Serves one PGlite to many clients, on a Unix socket. PGlite has a single session, and the clients take turns with it.
+ * A client keeps the session while that remembers something of the client's work: from the first message of an
+ * extended-query batch to its Sync, and from BEGIN to the end of the transaction.
+ *
+ * `@electric-sql/pglite-socket` is not used, because there clients take turns after any message. Parse and Bind of a
+ * statement of 64 kB and more arrive in several reads, so statements of two clients got mixed up.
  */
 export class EmbeddedServer {
   readonly #db: PGlite;
   readonly #server: Server;
   readonly #clients = new Set<Client>();
-  /** Who has the session; undefined between transactions. */
+  /** The client that has the session; undefined between transactions. */
   #holder: Client | undefined;
-  /** Whose settings (SET, LISTEN) the session may still carry. */
+  /** The client that had the session last. Its settings (SET, LISTEN) may still be in force. */
   #last: Client | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
   #pumping: Promise<void> | undefined;
@@ -50,7 +51,7 @@ export class EmbeddedServer {
     });
   }
 
-  /** Hangs up on everybody; an open transaction is rolled back. */
+  /** Disconnects every client, and rolls an open transaction back. */
   async close(): Promise<void> {
     const closed = new Promise((resolve) => this.#server.close(resolve));
     for (const client of this.#clients) client.socket.destroy();
@@ -102,19 +103,22 @@ export class EmbeddedServer {
     for (let client = this.#next(); client !== undefined; client = this.#next()) {
       if (client.closed) await this.#rollback();
       else await this.#run(client, client.units.shift()!);
-      // Each statement keeps this thread busy from beginning to end: let the sockets have their turn.
+      // A statement blocks this thread from beginning to end. Between two of them the sockets are read.
       await new Promise(setImmediate);
     }
   }
 
-  /** Who is served next: the holder alone, while there is one (also a closed one, to be rolled back). */
+  /**
+   * The client whose work comes next. While a client holds the session, nobody else is served; a holder that has
+   * disconnected is returned too, so that its transaction is rolled back.
+   */
   #next(): Client | undefined {
     if (this.#holder !== undefined) {
       return this.#holder.closed || this.#holder.units.length > 0 ? this.#holder : undefined;
     }
     for (const client of this.#clients) {
       if (client.units.length === 0) continue;
-      // To the end of the line, so that everybody has a turn.
+      // This client goes to the end of the line, so that everybody has a turn.
       this.#clients.delete(client);
       this.#clients.add(client);
       return client;
@@ -132,7 +136,7 @@ export class EmbeddedServer {
     this.#watchHolder();
   }
 
-  /** What one client SETs must not reach the next one, least of all the service. */
+  /** Undoes what the last client SET: other clients, and certwatch itself, must not run with its settings. */
   async #forgetSettings(): Promise<void> {
     if (this.#last !== undefined) await this.#exec(query("RESET SESSION AUTHORIZATION;RESET ALL;UNLISTEN *"));
   }
@@ -145,14 +149,14 @@ export class EmbeddedServer {
 
   async #exec(bytes: Buffer): Promise<Buffer> {
     const answer: Buffer[] = [];
-    // The callback sees WASM memory, which the next call overwrites.
+    // `data` is a view of WASM memory, which the next call overwrites: copy it.
     await this.#db.execProtocolRawStream(bytes, { onRawData: (data) => void answer.push(Buffer.from(data)) });
     return Buffer.concat(answer);
   }
 
   /**
-   * Neither `idle_in_transaction_session_timeout` nor anything else that ends a backend can be used: PGlite's only
-   * backend is the database itself.
+   * Starts the timer that ends an idle transaction. Postgres' own `idle_in_transaction_session_timeout` would end the
+   * backend, and PGlite's only backend is the whole database.
    */
   #watchHolder(): void {
     clearTimeout(this.#idleTimer);

@@ -1,12 +1,16 @@
 import { startupCode } from "../startup-codes.ts";
 
 /**
- * A piece of work for the session, or something that is answered without it. `bytes` holds whole messages of the
- * frontend/backend protocol 3.0 (PostgreSQL documentation, chapter 53).
+ * A piece of work for the session, or a message that is answered without it. `bytes` holds whole messages of the
+ * frontend/backend protocol 3.0 (PostgreSQL documentation, "Frontend/Backend Protocol").
  *
- * - `work`: ends where the server answers ReadyForQuery
- * - `flush`: part of an extended-query batch that goes on
- * - `copy`: COPY FROM STDIN with all of its data; the client has its CopyInResponse already
+ * - `work`: the server ends its answer with ReadyForQuery
+ * - `flush`: a part of an extended-query batch; more follows
+ * - `copy`: COPY FROM STDIN with all of its data
+ * - `copy-begins`: the command COPY FROM STDIN has arrived. The client waits for CopyInResponse before it sends the
+ *   data
+ * - `decline-tls`: the client asks for encryption, which a Unix socket does not need
+ * - `goodbye`: the client wants to be disconnected
  */
 export interface Unit {
   kind: "work" | "flush" | "copy" | "copy-begins" | "decline-tls" | "goodbye";
@@ -18,7 +22,7 @@ const maxUnitBytes = 256 * 1024 * 1024;
 const nothing = Buffer.alloc(0);
 const copyFromStdin = /\bcopy\b[^;]*\bfrom\s+stdin\b/i;
 
-/** Cuts what one client sends into units. */
+/** Splits what one client sends into units of work. */
 export class MessageReader {
   #chunks: Buffer[] = [];
   #size = 0;
@@ -27,7 +31,7 @@ export class MessageReader {
   #unitSize = 0;
   #copying = false;
 
-  /** @throws Error where the client does not speak the protocol, or sends more than can be taken */
+  /** @throws Error when the client does not speak the protocol, or sends more than the limit */
   *push(chunk: Buffer): Generator<Unit> {
     this.#chunks.push(chunk);
     this.#size += chunk.length;
@@ -52,7 +56,7 @@ export class MessageReader {
     return all.subarray(0, length);
   }
 
-  /** Large messages arrive in many chunks: they are joined once, when complete. */
+  /** A large message arrives in many chunks. They are joined once, when all of it is there. */
   #joined(): Buffer {
     if (this.#chunks.length > 1) this.#chunks = [Buffer.concat(this.#chunks)];
     return this.#chunks[0]!;

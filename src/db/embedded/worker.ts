@@ -5,15 +5,17 @@ import { PGlite } from "@electric-sql/pglite";
 import { NodeFS } from "@electric-sql/pglite/nodefs";
 import { EmbeddedServer } from "./server.ts";
 
-/** What the worker is started with: to make an empty database, then end; or to serve one until told to stop. */
+/** The task of the worker: to create an empty database and end, or to serve one until it is told to stop. */
 export type ForWorker =
   | { task: "create"; path: string }
   | { task: "serve"; path: string; socketPath: string };
 
-/** What the worker tells: log lines of the server, and once that clients can connect. */
+/** What the worker reports: log lines of Postgres, and once that clients can connect. */
 export type FromWorker = { type: "ready" } | { type: "log"; line: string };
 
-/** Emscripten's file system over Node's has no fsync, so that Postgres could ask for one in vain. */
+/**
+ * Emscripten's file system on top of Node.js has no fsync: Postgres asks for one, and nothing happens. This one has it.
+ */
 class DurableNodeFS extends NodeFS {
   fsyncs = 0;
 
@@ -33,7 +35,10 @@ class DurableNodeFS extends NodeFS {
   }
 }
 
-/** What the disk refused to keep may be lost without a second error: as Postgres does, recover from the log. */
+/**
+ * After a failed fsync, what was written may be lost, and a second fsync would not tell. Postgres then panics and
+ * recovers from its log; so does this.
+ */
 function fsyncOrPanic(fd: number): void {
   try {
     fsyncSync(fd);
@@ -42,14 +47,16 @@ function fsyncOrPanic(fd: number): void {
   }
 }
 
-/** PGlite starts with `-F`, fsync off: what is acknowledged must survive a power cut here. */
+/**
+ * PGlite starts with `-F`, which turns fsync off. It is taken out here: what was committed must survive a power cut.
+ */
 const startParams = [
   ...PGlite.defaultStartParams.filter((parameter) => parameter !== "-F"),
   ...["-c", "wal_sync_method=fsync"], // fdatasync is an empty function in PGlite
   ...["-c", "shared_buffers=16MB"],
 ];
 
-/** Killed half-way, it leaves only the draft, which the next call throws away. */
+/** When it is killed half-way, only the draft is left, and the next call deletes that. */
 async function create(path: string): Promise<void> {
   const draft = `${path}.new`;
   rmSync(draft, { recursive: true, force: true });
@@ -65,7 +72,7 @@ async function serve(path: string, socketPath: string): Promise<void> {
   const server = new EmbeddedServer(db);
   await server.listen(socketPath);
   tell({ type: "ready" });
-  // The one message from the service: stop. Signals to the process do not reach this thread.
+  // The service sends one message only, and it means stop. Signals to the process do not reach this thread.
   parentPort?.once("message", async () => {
     await server.close();
     await db.close();
@@ -76,12 +83,16 @@ async function serve(path: string, socketPath: string): Promise<void> {
 async function open(path: string): Promise<PGlite> {
   const fs = new DurableNodeFS(path);
   const db = await PGlite.create({ fs, startParams, onStderr: watchServerLog });
-  // Every start writes the control file. Another version of PGlite may be built otherwise: better no database.
+  // Every start writes the control file, so Postgres must have asked for an fsync. If it has not, this version of
+  // PGlite is built in another way: better no database than one that loses commits.
   if (fs.fsyncs === 0) throw new Error("this version of PGlite does not ask for fsync");
   return db;
 }
 
-/** In a server of many processes FATAL ends one; here it is the database, which would loop over its ruins. */
+/**
+ * In a server with many processes, FATAL ends one of them. Here the only process is the database: after FATAL it would
+ * answer with errors for ever, so the worker ends.
+ */
 function watchServerLog(line: string): boolean {
   tell({ type: "log", line });
   if (/\b(FATAL|PANIC): /.test(line)) process.exit(1);

@@ -1,6 +1,13 @@
 import { z } from "zod";
 import type { WebhookTarget } from "./alerts/webhook.ts";
-import { maskUrl, maskValue } from "./config/mask.ts";
+import {
+  authorizationProblem,
+  type FeedConfig,
+  feedAuthorizations,
+  feedUrls,
+  toFeedConfigs,
+} from "./config/feeds.ts";
+import { maskValue } from "./config/mask.ts";
 import {
   checked,
   dsnProblem,
@@ -37,12 +44,6 @@ export interface Config {
   logLevel: LogLevel;
 }
 
-export interface FeedConfig {
-  url: string;
-  /** In logs and metrics: the URL without secrets, and a number where two would be the same. */
-  name: string;
-}
-
 export interface WebhookConfig extends WebhookTarget {
   maxAttempts: number;
 }
@@ -69,26 +70,10 @@ const levels: Record<string, LogLevel> = {
   SILENT: "silent",
 };
 
-const feedUrls = z
-  .string()
-  .default("ws://localhost:8080/full-stream")
-  .transform((list) =>
-    list
-      .split(",")
-      .map((text) => text.trim())
-      .filter((text) => text !== ""),
-  )
-  .superRefine((urls, context) => {
-    if (urls.length === 0) context.addIssue({ code: "custom", message: "no URL in it" });
-    for (const text of urls) {
-      const problem = url(["ws://", "wss://"], text);
-      if (problem !== null) context.addIssue({ code: "custom", message: problem });
-    }
-  });
-
 const environment = z.object({
   POSTGRES_DSN: checked(dsnProblem).optional(),
   CERTSTREAM_URL: feedUrls,
+  CERTSTREAM_AUTHORIZATION: feedAuthorizations,
   API_HOST: z.string().default("127.0.0.1"),
   API_PORT: integer(8765, 0, 65_535),
   WEBHOOK_URL: checked((text) => url(["http://", "https://"], text)).optional(),
@@ -134,6 +119,8 @@ export function readConfig(env: NodeJS.ProcessEnv, options: { embedded: boolean 
     const name = String(issue.path[0]);
     return `${name}=${maskValue(name, given[name] ?? "")}: ${issue.message}`;
   });
+  const mismatch = authorizationProblem(given.CERTSTREAM_AUTHORIZATION, given.CERTSTREAM_URL);
+  if (mismatch !== null) problems.push(mismatch);
   if (options.embedded && given.POSTGRES_DSN !== undefined) {
     problems.push("POSTGRES_DSN is set, but --embedded runs its own database: drop one of the two");
   }
@@ -151,7 +138,7 @@ function toConfig(values: Environment, embedded: boolean): Config {
     postgresDsn: values.POSTGRES_DSN ?? null,
     embedded,
     dataDir: values.DATA_DIR,
-    feeds: toFeedConfigs(values.CERTSTREAM_URL),
+    feeds: toFeedConfigs(values.CERTSTREAM_URL, values.CERTSTREAM_AUTHORIZATION),
     apiHost: values.API_HOST,
     apiPort: values.API_PORT,
     webhook: values.WEBHOOK_URL === undefined ? null : toWebhookConfig(values.WEBHOOK_URL, values),
@@ -164,15 +151,6 @@ function toConfig(values: Environment, embedded: boolean): Config {
     feedMaxMessageBytes: values.FEED_MAX_MESSAGE_BYTES,
     logLevel: values.LOG_LEVEL,
   };
-}
-
-function toFeedConfigs(texts: string[]): FeedConfig[] {
-  const urls = [...new Set(texts.map((text) => new URL(text).href))];
-  const masked = urls.map(maskUrl);
-  return urls.map((url, i) => {
-    const before = masked.slice(0, i).filter((name) => name === masked[i]).length;
-    return { url, name: before === 0 ? masked[i]! : `${masked[i]} (${before + 1})` };
-  });
 }
 
 /** Credentials in the URL become the `Authorization` header, unless one is given. */

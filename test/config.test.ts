@@ -28,7 +28,13 @@ describe("readConfig", () => {
       postgresDsn: POSTGRES_DSN,
       embedded: false,
       dataDir: "./certwatch-data",
-      feeds: [{ url: "ws://localhost:8080/full-stream", name: "ws://localhost:8080/full-stream" }],
+      feeds: [
+        {
+          url: "ws://localhost:8080/full-stream",
+          name: "ws://localhost:8080/full-stream",
+          authorization: null,
+        },
+      ],
       apiHost: "127.0.0.1",
       apiPort: 8765,
       webhook: null,
@@ -115,10 +121,48 @@ describe("readConfig", () => {
       expect(problems({ LOG_LEVEL: text })).toHaveLength(1);
   });
 
+  describe("CERTSTREAM_AUTHORIZATION", () => {
+    const authorizations = (urls: string, values: string) =>
+      read({ CERTSTREAM_URL: urls, CERTSTREAM_AUTHORIZATION: values }).feeds.map(
+        ({ authorization }) => authorization,
+      );
+
+    test("is a list in the order of CERTSTREAM_URL, with an empty place for a feed that wants none", () => {
+      expect(authorizations("ws://a/", "Bearer 1")).toEqual(["Bearer 1"]);
+      expect(authorizations("ws://a/,ws://b/,ws://c/", "Bearer 1,,Bearer 3")).toEqual([
+        "Bearer 1",
+        null,
+        "Bearer 3",
+      ]);
+      expect(authorizations("ws://a/ , ,ws://b/", ", Bearer 2")).toEqual([null, "Bearer 2"]);
+      expect(authorizations("ws://a/,ws://A:80,ws://b/", "Bearer 1,Bearer 2,Bearer 3")).toEqual([
+        "Bearer 1",
+        "Bearer 3",
+      ]);
+      expect(read({ CERTSTREAM_AUTHORIZATION: "Bearer 1" }).feeds).toMatchObject([
+        { authorization: "Bearer 1" },
+      ]);
+      expect(read({}).feeds).toMatchObject([{ authorization: null }]);
+    });
+
+    test.each([
+      ["ws://a/,ws://b/", "Bearer s3cret"],
+      ["ws://a/", "Bearer s3cret,"],
+      ["ws://a/", 'Digest username="s3cret", realm="x"'],
+      ["ws://a/,ws://b/,ws://c/", "Bearer s3cret,Bearer s3cret"],
+      ["ws://a/", "Bearer s3cr\u00e9t"],
+      ["ws://a/", "Bearer\ns3cret"],
+    ])("%s with %j is refused: a token never reaches a server that it was not meant for", (urls, values) => {
+      const told = problems({ CERTSTREAM_URL: urls, CERTSTREAM_AUTHORIZATION: values });
+      expect(told).toEqual([expect.stringMatching(/^CERTSTREAM_AUTHORIZATION=\*\*\*: /)]);
+      expect(told.join()).not.toMatch(/s3cr/);
+    });
+  });
+
   test("CERTSTREAM_URL is a list without duplicates; each bad one is told", () => {
     expect(read({ CERTSTREAM_URL: "ws://a/x , wss://b ,,ws://a/x,wss://B:443/" }).feeds).toEqual([
-      { url: "ws://a/x", name: "ws://a/x" },
-      { url: "wss://b/", name: "wss://b/" },
+      { url: "ws://a/x", name: "ws://a/x", authorization: null },
+      { url: "wss://b/", name: "wss://b/", authorization: null },
     ]);
     for (const bad of [",", "http://a", "a", "ws://a/#x", "ws://u:%zz@a", "ws://u:%ff@a"])
       expect(problems({ CERTSTREAM_URL: bad }), bad).toEqual([expect.stringMatching(/^CERTSTREAM_URL=/)]);

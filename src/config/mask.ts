@@ -2,7 +2,7 @@ import { maskDsn } from "../db/dsn.ts";
 
 /** The value of a variable as it may stand in a message: secrets are `***`. */
 export function maskValue(name: string, text: string): string {
-  if (name === "WEBHOOK_SECRET" || name === "WEBHOOK_AUTHORIZATION") return "***";
+  if (/^(WEBHOOK_SECRET|WEBHOOK_AUTHORIZATION|CERTSTREAM_AUTHORIZATION)$/.test(name)) return "***";
   if (name === "POSTGRES_DSN") return maskDsn(text);
   if (name === "WEBHOOK_URL") return maskWebhookUrl(text);
   if (name === "CERTSTREAM_URL") {

@@ -5,7 +5,10 @@ import { type Ending, serveConnection } from "./connection.ts";
 import { defaultPingIntervalMs } from "./liveness.ts";
 
 export interface FeedClientOptions {
+  /** May have user and password in it. */
   url: string;
+  /** The value of the `Authorization` header, in place of user and password. */
+  authorization?: string | null;
   /** Names the feed in logs and metrics. */
   name: string;
   userAgent: string;
@@ -123,13 +126,17 @@ export class FeedClient {
     return received;
   }
 
-  #logEnding({ reason, wasOpen }: Ending, delayMs: number): void {
+  #logEnding({ reason, wasOpen, wasRefused }: Ending, delayMs: number): void {
     const fields = { feed: this.#options.name, reason, retry_in_s: Math.round(delayMs / 100) / 10 };
     if (wasOpen) {
       this.#options.log.warn(fields, "lost the feed");
       return;
     }
-    this.#quietLog.once("refused", () => {
+    this.#quietLog.once(wasRefused ? "refused" : "not reached", () => {
+      if (wasRefused) {
+        this.#options.log.error(fields, "the server of the feed refuses this client: see reason");
+        return;
+      }
       this.#options.log.error(
         fields,
         "cannot connect to the feed: is a certstream server running at CERTSTREAM_URL? The README, section 'A certstream server', shows how to start one",

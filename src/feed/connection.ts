@@ -1,18 +1,21 @@
 import type { Socket, TcpNetConnectOpts } from "node:net";
 import WebSocket from "ws";
 import { fairConnectOptions } from "../connect-options.ts";
-import { retryAfterSeconds } from "../retry-after.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { type LivenessOptions, watchOver } from "./liveness.ts";
+import { type FeedTarget, feedTarget, refusalOf, withoutSecrets } from "./refusal.ts";
 
 const handshakeTimeoutMs = 10_000;
-/** The longest wait that a server may ask for with `Retry-After`. */
-const maxRetryAfterSeconds = 300;
+/** How many redirects in a row are followed. */
+const maxRedirects = 3;
 /** How long the server has to answer our Close frame before the socket is destroyed. */
 const closeTimeoutMs = 500;
 
 export interface ConnectionOptions extends Omit<LivenessOptions, "onDead"> {
+  /** May have user and password in it. */
   url: string;
+  /** The value of the `Authorization` header, in place of user and password. */
+  authorization?: string | null;
   userAgent: string;
   maxMessageBytes: number;
   /** Aborted: close the connection, or give up the handshake. */
@@ -30,14 +33,41 @@ export interface Ending {
   retryAfterMs: number;
   /** False where the handshake did not succeed. */
   wasOpen: boolean;
+  /** Whether the server answered, and refused. */
+  wasRefused: boolean;
 }
 
-/** Makes one connection to a feed and reads it to its end. Resolves when it is over; never rejects. */
-export function serveConnection(options: ConnectionOptions): Promise<Ending> {
+/**
+ * Makes one connection to a feed and reads it to its end, and follows redirects on the way to it. Resolves when it is
+ * over; never rejects.
+ */
+export async function serveConnection(options: ConnectionOptions): Promise<Ending> {
+  const target = feedTarget(options.url, options.authorization ?? null);
+  for (let redirects = 0; ; redirects += 1) {
+    const { redirect, ...ending } = await serveTarget(options, target);
+    const reason = withoutSecrets(target, ending.reason);
+    if (redirect === null || options.signal.aborted) return { ...ending, reason };
+    if (redirects === maxRedirects)
+      return { ...ending, reason: `${reason}, after ${maxRedirects} redirects: no more are followed` };
+    target.url = redirect;
+  }
+}
+
+/** `redirect`: where to connect to in place of the target. */
+function serveTarget(
+  options: ConnectionOptions,
+  target: FeedTarget,
+): Promise<Ending & { redirect: URL | null }> {
   const { maxMessageBytes, onMessage, signal } = options;
   const frames = new FrameReader({ maxMessageBytes, onMessage });
-  const socket = openSocket(options, frames);
-  const ending: Ending = { reason: "", retryAfterMs: 0, wasOpen: false };
+  const socket = openSocket(options, target, frames);
+  const ending = {
+    reason: "",
+    retryAfterMs: 0,
+    wasOpen: false,
+    wasRefused: false,
+    redirect: null as URL | null,
+  };
   const giveUp = (reason: string) => {
     ending.reason = reason;
     socket.terminate();
@@ -61,9 +91,10 @@ export function serveConnection(options: ConnectionOptions): Promise<Ending> {
   // The frame reader leaves fragmented and very long messages to `ws`.
   socket.on("message", (message) => onMessage(message as Buffer));
   socket.on("unexpected-response", (request, response) => {
-    const waitSeconds = retryAfterSeconds(response.headers["retry-after"], maxRetryAfterSeconds);
-    ending.retryAfterMs = (waitSeconds ?? 0) * 1000;
-    giveUp(`the server refused with HTTP ${response.statusCode}`);
+    Object.assign(ending, refusalOf(target, response.statusCode ?? 0, response.headers), {
+      wasRefused: true,
+    });
+    socket.terminate();
     request.destroy();
   });
   socket.on("error", (error: NodeJS.ErrnoException) => {
@@ -85,8 +116,12 @@ export function serveConnection(options: ConnectionOptions): Promise<Ending> {
   });
 }
 
-function openSocket({ url, userAgent, maxMessageBytes }: ConnectionOptions, frames: FrameReader): WebSocket {
-  const withTls = url.startsWith("wss:");
+function openSocket(
+  { userAgent, maxMessageBytes }: ConnectionOptions,
+  { url, authorization }: FeedTarget,
+  frames: FrameReader,
+): WebSocket {
+  const withTls = url.protocol === "wss:";
   // Node.js takes a socket that comes later from the callback.
   const createConnection = (
     options: TcpNetConnectOpts,
@@ -102,7 +137,7 @@ function openSocket({ url, userAgent, maxMessageBytes }: ConnectionOptions, fram
     maxPayload: maxMessageBytes,
     // Invalid UTF-8 must not cost the connection: the parser replaces what it cannot decode.
     skipUTF8Validation: true,
-    headers: { "User-Agent": userAgent },
+    headers: { "User-Agent": userAgent, ...(authorization === null ? {} : { Authorization: authorization }) },
     createConnection: createConnection as unknown as WebSocket.ClientOptions["createConnection"],
   });
 }

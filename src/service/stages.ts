@@ -67,11 +67,10 @@ function addLoop({ loops, onRelease }: Shared, loop: Loop): void {
 function createFeeds(shared: Shared, watcher: Watcher): FeedClient[] {
   const { config, metrics } = shared;
   const feeds: FeedClient[] = config.feeds.map(
-    ({ url, name }) =>
+    (feed) =>
       new FeedClient({
         ...shared,
-        url,
-        name,
+        ...feed,
         userAgent: `certwatch/${version}`,
         maxMessageBytes: config.feedMaxMessageBytes,
         idleTimeoutSeconds: config.feedIdleTimeoutSeconds,

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import type { IncomingMessage } from "node:http";
+import { createServer as createHttpServer, type IncomingMessage } from "node:http";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -155,6 +155,73 @@ describe("FeedClient", () => {
     server.close();
   });
 
+  /** A server that redirects as `locations` says, from path to path, and accepts the others. Tells what was asked. */
+  async function startRedirecting(locations: Record<string, string>) {
+    const asked: { path: string; authorization: string | undefined }[] = [];
+    const sockets = new WebSocketServer({ noServer: true });
+    const http = createHttpServer().listen(0, "127.0.0.1");
+    http.on("upgrade", (request, socket, head) => {
+      const path = request.url ?? "";
+      asked.push({ path, authorization: request.headers.authorization });
+      const location = locations[path];
+      if (location === undefined) sockets.handleUpgrade(request, socket, head, () => {});
+      else socket.end(`HTTP/1.1 302 Found\r\nLocation: ${location}\r\nContent-Length: 0\r\n\r\n`);
+    });
+    await once(http, "listening");
+    const { port } = http.address() as AddressInfo;
+    const close = async () => {
+      await stop();
+      for (const socket of sockets.clients) socket.terminate();
+      http.close();
+    };
+    return { asked, url: `ws://127.0.0.1:${port}`, close };
+  }
+
+  test("redirects are followed, with the credentials, three at most", async () => {
+    const { asked, url, close } = await startRedirecting({ "/1": "/2?x=y", "/2?x=y": "3", "/3": "/4" });
+    const { until, client } = start({ authorization: "Bearer t0ken" }, `${url}/1`);
+    await until(() => client.state === "open");
+    expect(asked.map(({ path }) => path)).toEqual(["/1", "/2?x=y", "/3", "/4"]);
+    expect(new Set(asked.map(({ authorization }) => authorization))).toEqual(new Set(["Bearer t0ken"]));
+    await close();
+  });
+
+  test("a fourth redirect is refused by name, and the next attempt begins where it is configured to", async () => {
+    const { asked, url, close } = await startRedirecting({ "/": "/" });
+    const { ending } = start({}, `${url}/`);
+    const { reason, level } = await ending();
+    expect(reason).toBe(
+      `the server redirects to ${url}/ (HTTP 302), after 3 redirects: no more are followed`,
+    );
+    expect([level, asked.length]).toEqual([50, 4]);
+    await close();
+  });
+
+  test("a redirect to another server is not followed, and nothing is sent there", async () => {
+    const other = await startRedirecting({});
+    const { url, close } = await startRedirecting({ "/?key=t0ken": `${other.url}/?key=t0ken` });
+    const { ending, lines } = start({ authorization: "Bearer s3cret" }, `${url}/?key=t0ken`);
+    const { reason } = await ending();
+    expect(reason).toContain(
+      `redirects to ${other.url}/ (HTTP 302), which is not followed: it is another port`,
+    );
+    expect(JSON.stringify(lines)).not.toMatch(/t0ken|s3cret/);
+    await close();
+    await other.close();
+    expect(other.asked).toEqual([]);
+  });
+
+  test("what a server repeats of the feed's secrets when it closes is not logged", async () => {
+    const { server, url } = await startServer();
+    server.on("connection", (socket) => socket.close(4_000, "no t0ken like that"));
+    const { ending } = start({}, `${url}/?key=t0ken`);
+    expect(await ending()).toMatchObject({
+      reason: "the connection was closed (code 4000: no *** like that)",
+    });
+    await stop();
+    server.close();
+  });
+
   test.each([
     [{ status: 401 }, 0.5],
     [{ status: 403, headers: { "Retry-After": "0" } }, 0.5],
@@ -163,9 +230,10 @@ describe("FeedClient", () => {
     [{ status: 503, headers: { "Retry-After": "soon" } }, 0.5],
   ])("a refusal %j is told, and the wait after it is about %d s", async (refusal, seconds) => {
     simulator.refuse(refusal);
-    const { ending, client, until } = start();
+    const { ending, client, until, lines } = start();
     const { reason, retry_in_s, level } = await ending();
-    expect(reason).toBe(`the server refused with HTTP ${refusal.status}`);
+    expect(reason).toContain(`(HTTP ${refusal.status})`);
+    expect(lines.map(({ msg }) => msg)).toEqual([expect.stringContaining("refuses this client")]);
     expect(level).toBe(50);
     expect(retry_in_s).toBeGreaterThanOrEqual(seconds / 2);
     expect(retry_in_s).toBeLessThanOrEqual(seconds);
@@ -180,7 +248,7 @@ describe("FeedClient", () => {
     simulator.refuse({ status: 403 });
     const { lines } = start();
     await simulator.waitForRefusal(3);
-    expect(lines.map(({ msg }) => msg)).toEqual([expect.stringContaining("cannot connect to the feed")]);
+    expect(lines.map(({ msg }) => msg)).toEqual([expect.stringContaining("refuses this client")]);
     simulator.refuse(null);
     await simulator.waitForClient();
   });

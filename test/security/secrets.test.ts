@@ -96,6 +96,7 @@ describeIfAvailable("secrets are in nothing that is printed or served", NO_POSTG
         CERTSTREAM_URL: `wss://feed.example/#${secrets.feedToken}`,
         WEBHOOK_URL: `https://user:${secrets.webhookPassword}#@hook.example/${secrets.webhookPath}`,
         WEBHOOK_SECRET: `${secrets.webhookSecret}é`,
+        CERTSTREAM_AUTHORIZATION: `${secrets.feedAuthorization},${secrets.feedAuthorization}`,
         WEBHOOK_AUTHORIZATION: `${secrets.authorization}\nX: y`,
         API_PORT: "x",
       }),
@@ -119,13 +120,15 @@ describeIfAvailable("secrets are in nothing that is printed or served", NO_POSTG
 
   test.each([401, 403, 429, 503, 301])("a feed that answers %d", async (status) => {
     // Servers repeat the request in what they answer.
-    const location = withSecrets("ws://elsewhere.example/", secrets.feedPassword, secrets.feedToken);
+    const path = encodeURIComponent(`${secrets.feedToken} ${secrets.feedAuthorization}`);
+    const location = withSecrets(`ws://elsewhere.example/${path}/`, secrets.feedPassword, secrets.feedToken);
     bed.simulator.refuse({
       status,
       headers: { Location: location, "WWW-Authenticate": location, "Retry-After": "1" },
     });
-    const program = spawnProgram(["run"], { ...bed.env, ...debug });
-    await program.waitForLog("cannot connect to the feed");
+    const authorization = { CERTSTREAM_AUTHORIZATION: secrets.feedAuthorization };
+    const program = spawnProgram(["run"], { ...bed.env, ...debug, ...authorization });
+    await program.waitForLog("refuses this client");
     await check(program);
   });
 

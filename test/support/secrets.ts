@@ -3,6 +3,7 @@ export const secrets = {
   dsnPassword: "dsn-pass-3f9a",
   feedPassword: "feed-pass-3f9a",
   feedToken: "feed-token-3f9a",
+  feedAuthorization: "Bearer feed-authorization-3f9a",
   webhookPassword: "hook-pass-3f9a",
   webhookPath: "hook-path-3f9a",
   webhookToken: "hook-token-3f9a",

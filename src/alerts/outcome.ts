@@ -1,5 +1,5 @@
+import type { SendResult } from "./answer.ts";
 import type { Delivery, Outcome } from "./outbox.ts";
-import type { SendResult } from "./webhook.ts";
 
 /** An event is given up when the receiver has said nothing but "later" to it for this long. */
 const maxPostponedSeconds = 86_400;

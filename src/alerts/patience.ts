@@ -1,4 +1,4 @@
-import type { SendResult } from "./webhook.ts";
+import type { SendResult } from "./answer.ts";
 
 /** The rules of {@link Patience}, in milliseconds. */
 export interface PatienceTimes {

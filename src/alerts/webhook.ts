@@ -1,6 +1,7 @@
 import { Webhook } from "standardwebhooks";
-import { retryAfterSeconds } from "../retry-after.ts";
+import { describeError, readAnswer, resultOf, type SendResult } from "./answer.ts";
 import { Connections } from "./connections.ts";
+import { EchoMask } from "./echo-mask.ts";
 
 /** Where alerts are posted, and with which credentials. */
 export interface WebhookTarget {
@@ -13,26 +14,14 @@ export interface WebhookTarget {
   authorization: string | null;
 }
 
-/** How one attempt ended. */
-export type SendResult =
-  | { kind: "delivered" }
-  /**
-   * The receiver answered 429, or 503 with `Retry-After`: it asks for patience. `retryAfterSeconds` is the wait that it
-   * names, a minute at most; `null` where it names none.
-   */
-  | { kind: "later"; error: string; retryAfterSeconds: number | null }
-  | { kind: "failed"; error: string };
-
-/** The longest wait that a receiver can ask for. */
-const maxRetryAfterSeconds = 60;
-/** An answer's body is read up to here, so that its connection can carry the next alert. A longer body closes the connection. */
-const maxBodyBytes = 64 * 1024;
+/** How long the body of an answer is read. Its status is known by then, and decides alone. */
 const maxBodyMs = 1_000;
 
 /** Posts JSON to one receiver. */
 export class WebhookSender {
   readonly #target: WebhookTarget;
   readonly #connections: Connections;
+  readonly #mask: EchoMask;
   readonly #signer: Webhook | null;
   readonly #userAgent: string;
 
@@ -40,6 +29,7 @@ export class WebhookSender {
     this.#target = target;
     this.#connections = new Connections({ ...options, timeoutSeconds: target.timeoutSeconds });
     this.#signer = target.secret === null ? null : new Webhook(target.secret);
+    this.#mask = new EchoMask({ url: target.url, tokens: tokensOf(target) });
     this.#userAgent = `certwatch/${options.version}`;
   }
 
@@ -60,11 +50,10 @@ export class WebhookSender {
       const response = await this.#connections.post(url, { headers, body, signal: attempt.signal });
       cancelTimeout();
       cancelTimeout = abortIn(maxBodyMs, attempt);
-      // The status alone decides: a body that never ends or breaks off changes nothing.
-      await response.body.dump({ limit: maxBodyBytes }).catch(() => {});
-      return resultOf(response.statusCode, response.headers["retry-after"]);
+      return resultOf(await readAnswer(response), url, this.#mask);
     } catch (error) {
-      const reason = attempt.signal.aborted ? `no answer within ${timeoutSeconds} s` : describe(error);
+      const isLate = attempt.signal.aborted;
+      const reason = isLate ? `no answer within ${timeoutSeconds} s` : describeError(error, this.#mask);
       return { kind: "failed", error: reason };
     } finally {
       cancelTimeout();
@@ -92,6 +81,15 @@ export class WebhookSender {
   }
 }
 
+/** What of the configuration, apart from the URL, must not be shown. */
+function tokensOf({ authorization, secret }: WebhookTarget): string[] {
+  // The scheme is no secret: "Bearer" stands in many an error.
+  const credentials = authorization?.replace(/^[a-z]+ +/i, "") ?? "";
+  const basic = /^basic /i.test(authorization ?? "") ? Buffer.from(credentials, "base64").toString() : "";
+  const password = basic.slice(basic.indexOf(":") + 1);
+  return [credentials, password, secret?.replace(/^whsec_/, "") ?? ""];
+}
+
 /**
  * Aborts after `ms`, but not before the sockets were read once more. A timer that is late, since the process was stopped or
  * its loop blocked, fires before Node.js reads what has arrived meanwhile: the answer may be there.
@@ -108,21 +106,4 @@ function abortIn(ms: number, controller: AbortController): () => void {
     clearTimeout(timer);
     clearImmediate(immediate);
   };
-}
-
-function resultOf(status: number, retryAfter: string | string[] | undefined): SendResult {
-  if (status >= 200 && status < 300) return { kind: "delivered" };
-  const error = `the receiver answered ${status}`;
-  const waitSeconds = retryAfterSeconds(retryAfter, maxRetryAfterSeconds);
-  const asksForPatience = status === 429 || (status === 503 && waitSeconds !== null);
-  return asksForPatience
-    ? { kind: "later", error, retryAfterSeconds: waitSeconds }
-    : { kind: "failed", error };
-}
-
-function describe(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const code = "code" in error && typeof error.code === "string" ? `${error.code}: ` : "";
-  // Where a host has several addresses and all refuse, the error is an AggregateError with an empty message.
-  return `${code}${error.message || "the receiver cannot be reached"}`;
 }

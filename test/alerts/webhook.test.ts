@@ -75,11 +75,15 @@ describe("WebhookSender", () => {
     },
   );
 
-  test.each([301, 302, 307, 308])("a redirect (%d) is not followed", async (status) => {
-    receiver.setBehaviour({ status, headers: { Location: `${receiver.url}elsewhere` } });
-    expect(await open().send({}, "id")).toMatchObject({ kind: "failed" });
-    expect(receiver.deliveries.map(({ path }) => path)).toEqual(["/"]);
-  });
+  test.each([301, 302, 307, 308])(
+    "a redirect (%d) is not followed; the error says where to",
+    async (status) => {
+      receiver.setBehaviour({ status, headers: { Location: `${receiver.url}elsewhere?token=x` } });
+      const error = `the receiver answered ${status}, redirecting to ${receiver.url.slice(0, -1)}`;
+      expect(await open().send({}, "id")).toEqual({ kind: "failed", error });
+      expect(receiver.deliveries.map(({ path }) => path)).toEqual(["/"]);
+    },
+  );
 
   test.each([
     [429, "7", 7],
@@ -113,6 +117,47 @@ describe("WebhookSender", () => {
       });
     },
   );
+
+  test.each<[string, string, Record<string, string>, string]>([
+    ["one line", "no_text", {}, ": no_text"],
+    ["JSON in lines", '{\n  "code": 404\n}\n', {}, ': { "code": 404 }'],
+    ["what a terminal acts on", "a\u001b[31mb\u202e\u0007", {}, ": a\\u001b[31mb\\u202e\\u0007"],
+    ["200 characters", "é".repeat(200), {}, `: ${"é".repeat(200)}`],
+    ["more", "é".repeat(201), {}, `: ${"é".repeat(200)}…`],
+    ["more than is read", "x".repeat(1_000_000), {}, `: ${"x".repeat(200)}…`],
+    ["escapes that do not fit", `${"x".repeat(195)}\u0000y`, {}, `: ${"x".repeat(195)}…`],
+    ["bytes that are no text", "\ufffd", {}, ": \ufffd"],
+    ["nothing", " \n", {}, ""],
+    ["something compressed", "\u001f\u008b", { "Content-Encoding": "gzip" }, ""],
+    ["a relative redirect", "", { Location: "/elsewhere" }, ", redirecting to http://127.0.0.1"],
+    ["a redirect without a host", "", { Location: "mailto:root" }, ", redirecting to mailto:"],
+    ["a redirect to nowhere", "", { Location: "https://" }, ""],
+    [
+      "a redirect to a secret",
+      "",
+      { Location: "https://3f9a-Kq7.example/3f9a" },
+      ", redirecting to https:/***.example",
+    ],
+  ])("the error quotes the beginning of an answer: %s", async (_, body, headers, quotation) => {
+    receiver.setBehaviour({ status: headers.Location === undefined ? 400 : 302, headers, body });
+    const result = await open({ url: `${receiver.url}3f9a-Kq7` }).send({}, "id");
+    const error = (result as { error: string }).error.replace(/(127.0.0.1):\d+/, "$1");
+    expect(error.replace(/^the receiver answered \d+/, "")).toBe(quotation);
+  });
+
+  test("what an answer repeats of path, query, authorization and secret is masked, before the quotation is cut", async () => {
+    receiver.setBehaviour(({ path, headers }) => ({
+      status: 404,
+      body: `${"x".repeat(150)} ${path} ${headers.authorization} ${secret} ${Buffer.from("user:pass-3f9a")} ${"x".repeat(200)}`,
+    }));
+    const [url, authorization] = [
+      `${receiver.url}hook/id-3f9a?key=k-3f9a`,
+      `Basic ${btoa("user:pass-3f9a")}`,
+    ];
+    expect(await open({ url, authorization, secret }).send({}, "id")).toMatchObject({
+      error: expect.stringMatching(/: x{150} \/\*{3}\?\*{3} Basic \*{3} whsec_\*{3} user:\*{3} x+…$/),
+    });
+  });
 
   test("a time-out that fires late finds the answer that came in time", async () => {
     // The server needs a thread of its own: this one is blocked meanwhile.

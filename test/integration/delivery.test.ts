@@ -168,7 +168,12 @@ describeOnEveryDatabase("delivery", (open) => {
   });
 
   test.each([
-    ["a redirect", { status: 302, headers: { location: "/elsewhere" } }, 1, "the receiver answered 302"],
+    [
+      "a redirect",
+      { status: 302, headers: { location: "https://other.example/elsewhere" }, body: "Found" },
+      1,
+      "the receiver answered 302, redirecting to https://other.example: Found",
+    ],
     [
       "a closed connection",
       "close" as const,

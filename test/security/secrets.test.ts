@@ -172,8 +172,15 @@ describeIfAvailable("secrets are in nothing that is printed or served", NO_POSTG
     });
     const program = await bed.start({ ...debug, WEBHOOK_MAX_ATTEMPTS: "1" });
     await bed.simulator.publish(entryOf({ dnsNames: [`r${name}.watched.example`] }));
-    await program.waitForLog("delivery given up");
+    const { error } = await program.waitForLog("delivery given up");
+    if (behaviour !== "close") expect(error).toMatch(/^the receiver answered \d+.*: .*\*\*\*/);
     await check(program);
+    const [row] = await bed.db.query<{ errors: string }>(
+      { name: byHand, text: "SELECT json_agg(last_error)::text AS errors FROM public.alerts" },
+      10_000,
+    );
+    expect(row!.errors).toContain(JSON.stringify(error));
+    expect(leaksIn(row!.errors)).toEqual([]);
   });
 
   test("a database that goes away", async () => {

@@ -4,6 +4,14 @@ import { isUtf8 } from "node:buffer";
 
 const [numericStringTag, printableStringTag, t61StringTag, ia5StringTag] = [0x12, 0x13, 0x14, 0x16];
 const [utf8StringTag, bmpStringTag] = [0x0c, 0x1e];
+const textTags = new Set([
+  numericStringTag,
+  printableStringTag,
+  t61StringTag,
+  ia5StringTag,
+  utf8StringTag,
+  bmpStringTag,
+]);
 const [utcTimeTag, constructedBit] = [0x17, 0x20];
 
 /** Well-formed UTF-8 beyond ASCII (RFC 3629 section 4), or an octet that is none, as characters up to U+00FF. */
@@ -23,27 +31,24 @@ export function utf8Text(octets: Buffer): string {
   return Buffer.from(replaced, "latin1").toString("utf8");
 }
 
+/** Whether an element of this tag is a string to certificate-transparency-go (asn1/asn1.go, parseField), in pieces or not. */
+export const isText = (tag: number): boolean => textTags.has(tag & ~constructedBit);
+
 /**
- * The text of an attribute of a name; `null` where its type is none that certificate-transparency-go reads as a string
- * (asn1/asn1.go, parseField), or its octets are none of that type. Never has a lone surrogate.
+ * The text of a string; `null` where its octets are none of its type. Never has a lone surrogate.
  *
  * What other servers write for the same octets: certstream-server-rust leaves out a T61String that is no UTF-8, and takes
  * the octets of any type for UTF-8, BMPString and UniversalString included; CaliDog's takes a T61String for Latin-1, and
  * writes `""` for the types that it does not know, BMPString among them.
  */
-export function attributeText(tag: number, octets: Buffer): string | null {
+export function textOf(tag: number, octets: Buffer): string | null {
   switch (tag & ~constructedBit) {
-    case numericStringTag:
-    case printableStringTag:
-    case ia5StringTag:
-    case utf8StringTag:
-      return isUtf8(octets) ? octets.toString("utf8") : null;
     case t61StringTag:
       return utf8Text(octets);
     case bmpStringTag:
       return octets.length % 2 === 0 ? bmpText(octets) : null;
     default:
-      return null;
+      return isUtf8(octets) ? octets.toString("utf8") : null;
   }
 }
 

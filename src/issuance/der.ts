@@ -88,6 +88,15 @@ export class DerReader {
   }
 
   /**
+   * Whether the element is a SEQUENCE OF or a SET OF, by the tag of one. OpenSSL takes those without the constructed bit
+   * as well (crypto/asn1/tasn_dec.c, asn1_template_noexp_d2i), which no DER has.
+   */
+  isListOf(tag: number, element: Element): boolean {
+    if (element.tag === (tag & ~constructedBit)) this.berAt ??= element.start;
+    return (element.tag | constructedBit) === tag;
+  }
+
+  /**
    * What is in a string of octets or characters. In BER a string may come in pieces, which are joined (X.690 section 8.7);
    * `null` where they cannot be.
    */
@@ -96,10 +105,12 @@ export class DerReader {
     this.berAt ??= element.start;
     if (nestingLeft === 0) return null;
     const pieces: Buffer[] = [];
-    for (const child of this.children(element)) {
-      const piece = this.octets(child, nestingLeft - 1);
-      if (piece === null) return null;
+    for (let at = element.contents; at < element.end; ) {
+      const child = this.elementAt(at, element.end);
+      const piece = child && this.octets(child, nestingLeft - 1);
+      if (child === null || piece === null) return null;
       pieces.push(piece);
+      at = child.next;
     }
     return Buffer.concat(pieces);
   }
@@ -171,46 +182,5 @@ export class DerReader {
       at = header.contents + Math.max(header.length, 0);
     }
     return null;
-  }
-}
-
-/** The children of an element in their order, one after the other. */
-export class Fields {
-  readonly #reader: DerReader;
-  readonly #end: number;
-  /** Where the next one starts. */
-  at: number;
-
-  constructor(reader: DerReader, parent: Element) {
-    this.#reader = reader;
-    this.#end = parent.end;
-    this.at = parent.contents;
-  }
-
-  get isAtEnd(): boolean {
-    return this.at === this.#end;
-  }
-
-  /** The next one where its tag is one of these; without tags, whatever its tag is. */
-  optional(...tags: number[]): Element | null {
-    const element = this.#reader.elementAt(this.at, this.#end);
-    if (element === null || (tags.length > 0 && !tags.includes(element.tag))) return null;
-    this.at = element.next;
-    return element;
-  }
-
-  /** The same. Throws `Malformed` where it is not there; the message has `what`. */
-  required(what: string, ...tags: number[]): Element {
-    const element = this.optional(...tags);
-    if (element === null) throw new Malformed(`there is no ${what} at octet ${this.at}`);
-    return element;
-  }
-
-  /** The next one where it is an explicit tag around an element of the other tag. */
-  explicit(tag: number, innerTag: number): { inner: Element; isExact: boolean } | null {
-    const found = this.#reader.explicitAt(this.at, this.#end);
-    if (found?.tag !== tag || found.inner.tag !== innerTag) return null;
-    this.at = found.next;
-    return found;
   }
 }

@@ -1,5 +1,6 @@
 import { utf8Text } from "./asn1-values.ts";
-import { DerReader, type Element, Fields, Malformed } from "./der.ts";
+import { DerReader, type Element, Malformed } from "./der.ts";
+import { Fields } from "./der-fields.ts";
 
 const [booleanTag, objectIdentifierTag, sequenceTag] = [0x01, 0x06, 0x30];
 const octetStringTags = [0x04, 0x24];
@@ -43,6 +44,18 @@ export function readExtensions(reader: DerReader, list: Element | null): Extensi
     problem: null,
   };
   if (list === null) return read;
+  try {
+    readList(reader, list, read);
+  } catch (error) {
+    // To Go, what is no SEQUENCE there is no extension, and is passed over.
+    if (!(error instanceof Malformed) || list.tag === sequenceTag) throw error;
+    read.problem ??= "its extensions are no list";
+  }
+  return read;
+}
+
+function readList(reader: DerReader, list: Element, read: Extensions): void {
+  reader.isListOf(sequenceTag, list);
   const ctIds = new Set<string>();
   for (const extension of reader.children(list)) {
     if (extension.tag !== sequenceTag)
@@ -61,7 +74,6 @@ export function readExtensions(reader: DerReader, list: Element | null): Extensi
       read.isCa = isCaByConstraints(reader, value);
     }
   }
-  return read;
 }
 
 /** Extension (RFC 5280 section 4.1): extnID, critical, extnValue. Whatever follows is passed over. */
@@ -85,7 +97,8 @@ function readSubjectAltName(reader: DerReader, value: Element, dnsNames: string[
   const inner = contentsOf(reader, value);
   try {
     const names = inner.elementAt(0, inner.bytes.length);
-    if (names?.tag !== sequenceTag) return "its subject alternative names are no list";
+    if (names === null || !inner.isListOf(sequenceTag, names))
+      return "its subject alternative names are no list";
     for (const name of inner.children(names)) {
       if ((name.tag & tagNumberBits) !== dnsNameNumber) continue;
       if (dnsNames.length === maxDnsNames) return `it has more than ${maxDnsNames} names`;

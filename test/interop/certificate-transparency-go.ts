@@ -6,24 +6,49 @@ import { go, goBuild } from "./go-build.ts";
 
 const modulePath = "github.com/google/certificate-transparency-go";
 
-/** What logs are made of: the library that removes the CT extensions, and the certificates of its tests. */
+/** What logs are made of: the library that reads certificates and removes the CT extensions. */
 export interface CertificateTransparencyGo {
-  /** Path of `go/tbshash`. */
-  tbsHash: string;
+  /** Path of `go/readcert`. */
+  readCert: string;
   /** Where the Go module proxy's copy of the library lies. */
   folder: string;
+  /** Where Go's own X.509 package lies. */
+  standardFolder: string;
 }
 
-/** Builds `go/tbshash`; `null` where the machine has no `go`. */
+/** Builds `go/readcert`; `null` where the machine has no `go`. */
 export async function buildCertificateTransparencyGo(): Promise<CertificateTransparencyGo | null> {
-  const tbsHash = await goBuild("./tbshash", "tbshash");
-  if (tbsHash === null) return null;
-  return { tbsHash, folder: await go("list", "-m", "-f", "{{.Dir}}", modulePath) };
+  const readCert = await goBuild("./readcert", "readcert");
+  if (readCert === null) return null;
+  return {
+    readCert,
+    folder: await go("list", "-m", "-f", "{{.Dir}}", modulePath),
+    standardFolder: await go("list", "-f", "{{.Dir}}", "crypto/x509"),
+  };
 }
 
-/** For each certificate its TBSCertificate without poison and SCT list by the library, or why it has none. */
-export async function preCertTbsByGo(tbsHash: string, ders: Uint8Array[]): Promise<(Buffer | Error)[]> {
-  const child = spawn(tbsHash, { stdio: ["pipe", "pipe", "inherit"] });
+/** What the library says of a certificate: see `go/readcert/main.go`. */
+export interface GoReading {
+  /** Why it is none; then there is nothing else. */
+  error?: string;
+  /** Why certstream-server-go would not send it. */
+  warning?: string;
+  /** Hex. */
+  tbs?: string;
+  tbsError?: string;
+  spkiSha256: string;
+  hasPoison: boolean;
+  serial: string;
+  notBefore: number;
+  notAfter: number;
+  issuerCn: string;
+  issuerO: string;
+  subjectCn: string;
+  allDomains: string[];
+}
+
+export async function readByGo(readCert: string, ders: Uint8Array[]): Promise<GoReading[]> {
+  const child = spawn(readCert, { stdio: ["pipe", "pipe", "inherit"] });
   const closed = once(child, "close");
   const output = child.stdout.toArray();
   for (const der of ders) {
@@ -36,11 +61,11 @@ export async function preCertTbsByGo(tbsHash: string, ders: Uint8Array[]): Promi
     .slice(0, -1);
   const [status] = await closed;
   if (status !== 0 || lines.length !== ders.length)
-    throw new Error(`tbshash: status ${status}, ${lines.length} lines`);
-  return lines.map((line) => (/^error: /.test(line) ? new Error(line.slice(7)) : Buffer.from(line, "hex")));
+    throw new Error(`readcert: status ${status}, ${lines.length} lines`);
+  return lines.map((line) => JSON.parse(line) as GoReading);
 }
 
-/** Every certificate in the library's own tests, each once: the name of a file that has it, and its DER. */
+/** Every certificate in the files of a folder of Go's, each once: the name of a file that has it, and its DER. */
 export async function certificatesOf(folder: string): Promise<{ file: string; der: Buffer }[]> {
   const found = new Map<string, { file: string; der: Buffer }>();
   const files = await readdir(folder, { recursive: true });

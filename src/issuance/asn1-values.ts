@@ -14,21 +14,41 @@ const textTags = new Set([
 ]);
 const [utcTimeTag, constructedBit] = [0x17, 0x20];
 
-/** Well-formed UTF-8 beyond ASCII (RFC 3629 section 4), or an octet that is none, as characters up to U+00FF. */
-const beyondAscii =
-  /([\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})|[\x80-\xff]/g;
-const replacementAsUtf8 = "\xef\xbf\xbd";
-
 /**
  * Octets as text, U+FFFD for each one that is no UTF-8: what Go's JSON encoder makes of any string. (`TextDecoder` writes
  * one U+FFFD for several.)
  */
 export function utf8Text(octets: Buffer): string {
   if (isUtf8(octets)) return octets.toString("utf8");
-  const replaced = octets
-    .toString("latin1")
-    .replace(beyondAscii, (_, valid: string | undefined) => valid ?? replacementAsUtf8);
-  return Buffer.from(replaced, "latin1").toString("utf8");
+  const text = Buffer.alloc(octets.length * 3);
+  let length = 0;
+  for (let at = 0; at < octets.length; ) {
+    const valid = characterLength(octets, at);
+    for (let i = 0; i < valid; i++) text[length++] = octets[at + i]!;
+    if (valid === 0) {
+      // U+FFFD
+      text[length++] = 0xef;
+      text[length++] = 0xbf;
+      text[length++] = 0xbd;
+    }
+    at += valid || 1;
+  }
+  return text.toString("utf8", 0, length);
+}
+
+/** How many octets the character of UTF-8 (RFC 3629 section 4) at this place has; 0 where there is none. */
+function characterLength(octets: Buffer, at: number): number {
+  const first = octets[at]!;
+  if (first < 0x80) return 1;
+  if (first < 0xc2 || first > 0xf4) return 0;
+  const length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  // Neither overlong, nor a surrogate, nor beyond U+10FFFF.
+  const least = first === 0xe0 ? 0xa0 : first === 0xf0 ? 0x90 : 0x80;
+  const greatest = first === 0xed ? 0x9f : first === 0xf4 ? 0x8f : 0xbf;
+  const second = octets[at + 1] ?? 0;
+  if (second < least || second > greatest) return 0;
+  for (let i = 2; i < length; i++) if (((octets[at + i] ?? 0) & 0xc0) !== 0x80) return 0;
+  return length;
 }
 
 /** Whether an element of this tag is a string to certificate-transparency-go (asn1/asn1.go, parseField), in pieces or not. */

@@ -26,7 +26,7 @@ export interface ReadCertificate {
   issuerO: string | null;
   issuerAggregated: string | null;
   subjectCn: string | null;
-  /** The dNSNames of the subject alternative names in their order, 300,000 at most. */
+  /** The dNSNames of the subject alternative names in their order; 300,000 at most, of `read` certificates all. */
   dnsNames: string[];
   /** `dnsNames`, then the CN where it is not among them. The CN of a CA is no name of a host. */
   allDomains: string[];

@@ -100,19 +100,28 @@ export class DerReader {
    * What is in a string of octets or characters. In BER a string may come in pieces, which are joined (X.690 section 8.7);
    * `null` where they cannot be.
    */
-  octets(element: Element, nestingLeft = maxStringNesting): Buffer | null {
+  octets(element: Element): Buffer | null {
     if ((element.tag & constructedBit) === 0) return this.bytes.subarray(element.contents, element.end);
     this.berAt ??= element.start;
-    if (nestingLeft === 0) return null;
-    const pieces: Buffer[] = [];
-    for (let at = element.contents; at < element.end; ) {
-      const child = this.elementAt(at, element.end);
-      const piece = child && this.octets(child, nestingLeft - 1);
-      if (child === null || piece === null) return null;
-      pieces.push(piece);
-      at = child.next;
+    const joined = Buffer.alloc(element.end - element.contents);
+    const length = this.#copyPieces(element, joined, 0, maxStringNesting);
+    return length === null ? null : joined.subarray(0, length);
+  }
+
+  /** Copies the octets of a string in pieces to `target`, from `at` on, and returns where they end. */
+  #copyPieces(element: Element, target: Buffer, at: number, nestingLeft: number): number | null {
+    if ((element.tag & constructedBit) === 0) {
+      return at + this.bytes.copy(target, at, element.contents, element.end);
     }
-    return Buffer.concat(pieces);
+    if (nestingLeft === 0) return null;
+    let length: number | null = at;
+    for (let next = element.contents; next < element.end; ) {
+      const piece = this.elementAt(next, element.end);
+      length = piece && this.#copyPieces(piece, target, length, nestingLeft - 1);
+      if (piece === null || length === null) return null;
+      next = piece.next;
+    }
+    return length;
   }
 
   /**

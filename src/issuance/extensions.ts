@@ -14,9 +14,11 @@ const [subjectAltNameId, basicConstraintsId] = ["\x55\x1d\x11", "\x55\x1d\x13"];
 
 /** The tag number of dNSName among the GeneralNames. */
 const dnsNameNumber = 2;
-const [tagNumberBits, constructedBit] = [0x1f, 0x20];
+const tagNumberBits = 0x1f;
+/** Certificates have a dozen. */
+const maxExtensions = 1_000;
 /** A certificate of 1 MB, more than logs accept, has no more. */
-const maxDnsNames = 300_000;
+const maxNames = 300_000;
 
 /** What the extensions of a certificate say. */
 export interface Extensions {
@@ -29,6 +31,8 @@ export interface Extensions {
   isCa: boolean;
   /** The dNSNames of all subject alternative names (Go and CaliDog's server have those of the last of several). */
   dnsNames: string[];
+  /** How many subject alternative names of any kind were read. */
+  nameCount: number;
   /** Why they say something else to different readers; `null` where they do not. */
   problem: string | null;
 }
@@ -41,6 +45,7 @@ export function readExtensions(reader: DerReader, list: Element | null): Extensi
     isPrecertificate: false,
     isCa: false,
     dnsNames: [],
+    nameCount: 0,
     problem: null,
   };
   if (list === null) return read;
@@ -57,7 +62,12 @@ export function readExtensions(reader: DerReader, list: Element | null): Extensi
 function readList(reader: DerReader, list: Element, read: Extensions): void {
   reader.isListOf(sequenceTag, list);
   const ctIds = new Set<string>();
+  let count = 0;
   for (const extension of reader.children(list)) {
+    if (count++ === maxExtensions) {
+      read.problem = `it has more than ${maxExtensions} extensions`;
+      return;
+    }
     if (extension.tag !== sequenceTag)
       throw new Malformed(`there is no extension at octet ${extension.start}`);
     const { id, value } = readExtension(reader, extension);
@@ -68,7 +78,7 @@ function readList(reader: DerReader, list: Element, read: Extensions): void {
       else read.ct.push(extension);
       ctIds.add(id);
     } else if (id === subjectAltNameId) {
-      const problem = readSubjectAltName(reader, value, read.dnsNames);
+      const problem = readSubjectAltName(reader, value, read);
       read.problem ??= problem;
     } else if (id === basicConstraintsId) {
       read.isCa = isCaByConstraints(reader, value);
@@ -88,40 +98,30 @@ function readExtension(reader: DerReader, extension: Element): { id: string; val
 }
 
 /**
- * Adds the dNSNames to `dnsNames`. Like certificate-transparency-go (x509/x509.go, forEachSAN) it asks for the tag number
- * alone, not for the class. Names before one that breaks off count.
+ * Adds the dNSNames to those of `read`. Like certificate-transparency-go (x509/x509.go, forEachSAN) it asks for the tag
+ * number alone, not for the class. Names before one that breaks off count.
  *
  * @returns why others may read other names; `null` where they do not
  */
-function readSubjectAltName(reader: DerReader, value: Element, dnsNames: string[]): string | null {
+function readSubjectAltName(reader: DerReader, value: Element, read: Extensions): string | null {
   const inner = contentsOf(reader, value);
+  const names = inner.elementAt(0, inner.bytes.length);
+  if (names === null || !inner.isListOf(sequenceTag, names))
+    return "its subject alternative names are no list";
   try {
-    const names = inner.elementAt(0, inner.bytes.length);
-    if (names === null || !inner.isListOf(sequenceTag, names))
-      return "its subject alternative names are no list";
     for (const name of inner.children(names)) {
+      if (read.nameCount++ === maxNames) return `it has more than ${maxNames} names`;
       if ((name.tag & tagNumberBits) !== dnsNameNumber) continue;
-      if (dnsNames.length === maxDnsNames) return `it has more than ${maxDnsNames} names`;
-      dnsNames.push(utf8Text(dnsNameOctets(inner, name)));
+      // Where OpenSSL has no pieces to join, Go's reading is left: the octets as they are.
+      const octets = inner.octets(name) ?? inner.bytes.subarray(name.contents, name.end);
+      read.dnsNames.push(utf8Text(octets));
     }
-    if (names.next < inner.bytes.length) return "something follows its subject alternative names";
-    return inner.berAt === null ? null : "its subject alternative names are BER, not DER";
   } catch (error) {
     if (error instanceof Malformed) return "its subject alternative names break off";
     throw error;
   }
-}
-
-/** OpenSSL joins the pieces of a dNSName; where there are none, Go's reading is left: the octets as they are. */
-function dnsNameOctets(reader: DerReader, name: Element): Buffer {
-  const asTheyAre = reader.bytes.subarray(name.contents, name.end);
-  if ((name.tag & constructedBit) === 0) return asTheyAre;
-  try {
-    return reader.octets(name) ?? asTheyAre;
-  } catch (error) {
-    if (error instanceof Malformed) return asTheyAre;
-    throw error;
-  }
+  if (names.next < inner.bytes.length) return "something follows its subject alternative names";
+  return inner.berAt === null ? null : "its subject alternative names are BER, not DER";
 }
 
 function isCaByConstraints(reader: DerReader, value: Element): boolean {

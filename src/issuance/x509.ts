@@ -1,9 +1,10 @@
-import { epochSecondsOf, isText, textOf } from "./asn1-values.ts";
+import { epochSecondsOf } from "./asn1-values.ts";
 import { DerReader, type Element, Malformed } from "./der.ts";
 import { Fields } from "./der-fields.ts";
+import { type DistinguishedName, readName } from "./distinguished-name.ts";
 import { type Extensions, readExtensions } from "./extensions.ts";
 
-const [integerTag, objectIdentifierTag, sequenceTag, setTag] = [0x02, 0x06, 0x30, 0x31];
+const [integerTag, objectIdentifierTag, sequenceTag] = [0x02, 0x06, 0x30];
 /** As they are, and as OpenSSL takes them, too: see `isListOf`. */
 const sequenceOfTags = [0x30, 0x10];
 const bitStringTags = [0x03, 0x23];
@@ -12,27 +13,6 @@ const timeTags = [0x17, 0x18, 0x37, 0x38];
 const [versionTag, extensionsTag] = [0xa0, 0xa3];
 const issuerUniqueIdTags = [0x81, 0xa1];
 const subjectUniqueIdTags = [0x82, 0xa2];
-
-/** 2.5.4.n, and the letters that servers write for it, in the order of `aggregated`. */
-const [commonNameType, organizationType] = ["\x55\x04\x03", "\x55\x04\x0a"];
-const letters = new Map([
-  ["\x55\x04\x06", "C"],
-  [commonNameType, "CN"],
-  ["\x55\x04\x07", "L"],
-  [organizationType, "O"],
-  ["\x55\x04\x0b", "OU"],
-  ["\x55\x04\x08", "ST"],
-]);
-
-/** Issuer or subject. What is absent is `null`, as is what is empty. */
-export interface DistinguishedName {
-  /** The last of several, as all servers write it. */
-  cn: string | null;
-  /** Several are joined by commas, as certstream-server-go does; the others write the last. */
-  o: string | null;
-  /** `/C=US/CN=R11/O=Let's Encrypt`; without the attributes that are not there. */
-  aggregated: string | null;
-}
 
 /** A certificate taken apart (RFC 5280 section 4.1). */
 export interface X509 {
@@ -100,7 +80,7 @@ function readTbs(reader: DerReader, tbs: Element): X509 {
   const extensions = readExtensions(reader, wrapped?.inner ?? null);
   if (wrapped?.isExact === false) problems.push("its extensions have another length than their tag says");
   if (!fields.isAtEnd) problems.push("something follows the fields that a TBSCertificate has");
-  if (extensions.problem !== null) problems.push(extensions.problem);
+  for (const { problem } of [issuer, subject, extensions]) if (problem !== null) problems.push(problem);
 
   const timeOf = (time: Element): number | null => {
     const octets = reader.octets(time);
@@ -136,34 +116,4 @@ function readBitString(reader: DerReader, bits: Element): void {
 
 function requireDigits({ start, contents, end }: Element): void {
   if (end === contents) throw new Malformed(`there is no number at octet ${start}`);
-}
-
-/** Name (RFC 5280 section 4.1.2.4): a SEQUENCE of SETs of SEQUENCEs of type and value. */
-function readName(reader: DerReader, name: Element): DistinguishedName {
-  const texts = new Map<string, string>();
-  reader.isListOf(sequenceTag, name);
-  for (const set of reader.children(name)) {
-    if (!reader.isListOf(setTag, set))
-      throw new Malformed(`there is no part of a name at octet ${set.start}`);
-    for (const attribute of reader.children(set)) {
-      if (attribute.tag !== sequenceTag) {
-        throw new Malformed(`there is no attribute of a name at octet ${attribute.start}`);
-      }
-      const fields = new Fields(reader, attribute);
-      const type = reader.objectIdentifier(fields.required("type of an attribute", objectIdentifierTag));
-      const value = fields.required("value of an attribute");
-      if (!letters.has(type) || !isText(value.tag)) continue;
-      const octets = reader.octets(value);
-      const text = octets && textOf(value.tag, octets);
-      if (text === null) continue;
-      const before = type === commonNameType ? "" : (texts.get(type) ?? "");
-      texts.set(type, before === "" ? text : `${before},${text}`);
-    }
-  }
-  const joined = (type: string): string | null => texts.get(type) || null;
-  const aggregated = [...letters]
-    .map(([type, letter]) => [letter, joined(type)])
-    .map(([letter, text]) => (text === null ? "" : `/${letter}=${text}`))
-    .join("");
-  return { cn: joined(commonNameType), o: joined(organizationType), aggregated: aggregated || null };
 }

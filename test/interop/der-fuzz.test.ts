@@ -21,7 +21,7 @@ const runs = Number(process.env.CERTWATCH_TEST_RUNS ?? 20_000);
 const batchSize = 5_000;
 
 /**
- * Why a certificate that Go or OpenSSL reads has no TBS hash. Each of these is read by the one only, or says different
+ * Why a certificate that Go or OpenSSL reads has no TBS hash, besides that it is larger than any certificate is. Each of these is read by the one only, or says different
  * things to the two, and is never written by a certificate authority.
  */
 const ambiguities: readonly RegExp[] = [

@@ -11,6 +11,7 @@ import {
   commonName,
   dns,
   extensionOf,
+  generalName,
   type OddFields,
   oddCases,
   oddCertificate,
@@ -209,11 +210,23 @@ describe("is written as servers write it:", () => {
     });
     const many = Buffer.alloc(300_000 * 6, dns("a.bc"));
     expect(oddRead({ subjectAltName: [many] }).dnsNames).toHaveLength(300_000);
-    expect(readDer(oddCertificate({ subjectAltName: [many, dns("one.example.org")] }).der)).toMatchObject({
+    const oneMore = generalName(7, Buffer.alloc(4));
+    expect(readDer(oddCertificate({ subjectAltName: [many, oneMore] }).der)).toMatchObject({
       state: "unreadable",
       problem: "it has more than 300000 names",
     });
   });
+});
+
+test("names have a thousand parts at most, a SET being one", () => {
+  const parts = (count: number) => Array.from({ length: count }, () => organization("O"));
+  expect(oddRead({ issuer: sequence(...parts(500)) }).issuerO).toHaveLength(999);
+  for (const subject of [sequence(...parts(501)), sequence(...Array.from({ length: 1_001 }, () => set()))]) {
+    expect(readDer(oddCertificate({ subject }).der)).toMatchObject({
+      state: "unreadable",
+      problem: "a name in it has more than 1000 parts",
+    });
+  }
 });
 
 describe("what is not read alike by all has no TBS hash, and says why", () => {

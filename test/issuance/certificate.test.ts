@@ -2,8 +2,17 @@ import { createHash, X509Certificate } from "node:crypto";
 import { rootCertificates } from "node:tls";
 import { describe, expect, test } from "vitest";
 import { createAuthority } from "../../src/demo/certificates.ts";
-import { der, objectIdentifier, octetString, sequence, set } from "../../src/demo/der.ts";
+import {
+  bitString,
+  contextConstructed,
+  der,
+  objectIdentifier,
+  octetString,
+  sequence,
+  set,
+} from "../../src/demo/der.ts";
 import { poisonExtension, sctListExtension } from "../../src/demo/sct.ts";
+import { ecdsaWithSha256 } from "../../src/demo/x509.ts";
 import { type ReadCertificate, readDer } from "../../src/issuance/certificate.ts";
 import { tbsSha256 } from "../../src/issuance/tbs.ts";
 import {
@@ -232,6 +241,22 @@ test("names have a thousand parts at most, a SET being one", () => {
 describe("what is not read alike by all has no TBS hash, and says why", () => {
   const { der: plain } = oddCertificate();
   const ofExtensions = (...extensions: Buffer[]) => oddCertificate({ extensions }).der;
+  /** The TBSCertificate's last field is its extensions, whose list is short. */
+  const list = sequence(subjectAltName(dns("a.example.org")));
+  const behindExtensions = (...elements: Uint8Array[]) => {
+    const { tbsDer } = oddCertificate({ subjectAltName: [] });
+    const tbs = sequence(
+      tbsDer.subarray(tbsDer[1]! < 0x80 ? 2 : 3),
+      contextConstructed(3, list),
+      ...elements,
+    );
+    return sequence(tbs, ecdsaWithSha256, bitString(Buffer.alloc(70)));
+  };
+  const reTagged = (change: (tag: Buffer) => void) => {
+    const bytes = behindExtensions();
+    change(bytes.subarray(bytes.indexOf(list) - 2));
+    return bytes;
+  };
   const ofNames = (value: Uint8Array) =>
     oddCertificate({ subjectAltName: [], extensions: [extensionOf("2.5.29.17", value)] }).der;
   const subjectAltNameId = objectIdentifier("2.5.29.17");
@@ -250,6 +275,26 @@ describe("what is not read alike by all has no TBS hash, and says why", () => {
       "it has two SCT list extensions",
     ],
     ["bytes behind it", Buffer.concat([plain, Buffer.from([0])]), "other bytes follow the certificate"],
+    [
+      "an element behind the extensions",
+      behindExtensions(octetString(Buffer.alloc(3))),
+      "something follows the fields that",
+    ],
+    [
+      "a tag in the long form",
+      Buffer.concat([Buffer.from([0x3f, 0x10]), plain.subarray(1)]),
+      "it is BER, not DER, at octet 0",
+    ],
+    [
+      "extensions longer than their tag says",
+      reTagged((tag) => (tag[1]! -= 1)),
+      "its extensions have another length",
+    ],
+    [
+      "extensions shorter than their tag says",
+      reTagged((tag) => (tag[1]! += 1)),
+      "its extensions have another length",
+    ],
     ["another certificate behind it", Buffer.concat([plain, plain]), "other bytes follow the certificate"],
     ["an indefinite length", indefinite(plain), "it is BER, not DER, at octet 0"],
     [

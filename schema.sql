@@ -59,8 +59,9 @@ ALTER TABLE public.alerts
   ADD COLUMN IF NOT EXISTS issuance_id     TEXT,         -- SHA-256 over what one act of issuing has in common
   ADD COLUMN IF NOT EXISTS certificate_key TEXT,         -- which certificate: the same one again is silent
   ADD COLUMN IF NOT EXISTS tbs_sha256      TEXT,         -- as certs.tbs_sha256; of the event: of any certificate merged into it
+  ADD COLUMN IF NOT EXISTS der_state       TEXT,         -- read, unreadable (no TBS hash), junk; null: the feed sent no DER
   ADD COLUMN IF NOT EXISTS event_number    INTEGER,      -- 0, 1, ...: events of one issuance and severity; null while pending
-  ADD COLUMN IF NOT EXISTS merged_keys     TEXT[],       -- certificate_key of certificates judged the same and merged into this event
+  ADD COLUMN IF NOT EXISTS merged_keys     TEXT[],       -- other keys of this certificate, and the keys of those that were merged into it
   ADD COLUMN IF NOT EXISTS excused_by      TEXT,         -- certs.fingerprint_sha1 that recognised it, and excuses no other issuance by serial
   -- Verdict.
   ADD COLUMN IF NOT EXISTS recorded_at     TIMESTAMPTZ,  -- when certwatch recorded it, by the database's clock
@@ -82,6 +83,8 @@ ALTER TABLE public.alerts
 -- log and to write, and a claim of its own touches no index.
 ALTER TABLE public.alerts SET (fillfactor = 60);
 
+-- Whether an inventory row's own certificate was seen.
+CREATE INDEX IF NOT EXISTS alerts_fingerprint ON public.alerts (fingerprint) WHERE fingerprint <> '';
 CREATE INDEX IF NOT EXISTS alerts_seen_at ON public.alerts (seen_at);
 
 -- A certificate is recorded once, whichever replica comes first.

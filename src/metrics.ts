@@ -135,6 +135,11 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
       "Certificates judged like an event of their issuance: silent.",
       {},
     ),
+    contradictions: counter(
+      "ct_contradictions_total",
+      "Messages that say something else of a certificate than its DER.",
+      {},
+    ),
     alertsWaiting: gauge("alerts_waiting", "Matched certificates in memory, waiting to be recorded."),
     alertsDropped: counter(
       "alerts_dropped_total",

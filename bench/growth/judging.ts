@@ -6,8 +6,8 @@ import type { RecordedPayload } from "../../src/alerts/payload.ts";
 import { recordCertificates } from "../../src/alerts/sql/record-certificates.ts";
 import { parseDsn } from "../../src/db/dsn.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
+import { precertificateUpdateType } from "../../src/feed/message.ts";
 import type { MatchBasis } from "../../src/inventory/recognise.ts";
-import { precertificateUpdateType } from "../../src/issuance/identity.ts";
 import { createMetrics } from "../../src/metrics.ts";
 import { byHand } from "../../test/support/by-hand.ts";
 import { within } from "../support/within.ts";
@@ -114,9 +114,14 @@ export function alertFor(own: OwnCertificate, basis: MatchBasis): CertificateRow
     update_type: isOwn.fingerprint ? "X509LogEntry" : precertificateUpdateType,
     seen_at: own.notBefore,
     subject_cn: own.sans[0]!,
+    dns_names: null,
   };
   return {
-    certificate_key: `sha1:${fingerprint}`,
+    certificate_key: `der:${fingerprint}`,
+    other_keys: [],
+    earlier_key: `sha1:${fingerprint}`,
+    earlier_tbs_sha256: null,
+    der_state: "read",
     issuance_id: strange(32),
     tbs_sha256: hasOwnTbs ? own.tbsSha256 : strange(32),
     fingerprint,

@@ -1,24 +1,34 @@
 import type { CertUpdate } from "../feed/message.ts";
+import type { Evidence } from "../issuance/evidence.ts";
 import { identify } from "../issuance/identity.ts";
 import type { PendingCertificate } from "../issuance/pending.ts";
 import type { Match } from "../watchlist/matcher.ts";
 import type { CertificateRow } from "./outbox.ts";
 import { toRecordedPayload } from "./payload.ts";
 
-/** A matched certificate as it is recorded. */
-export function toCertificateRow(update: CertUpdate, match: Match): CertificateRow {
-  const { issuanceId, certificateKey, tbsSha256 } = identify(update);
+/**
+ * A matched certificate as it is recorded.
+ *
+ * @param received the message as it came, `evidence` what it is evidence of.
+ */
+export function toCertificateRow(received: CertUpdate, evidence: Evidence, match: Match): CertificateRow {
+  const { issuanceId, certificateKey, otherKeys, tbsSha256, earlier } = identify(received, evidence);
+  const { update, reading } = evidence;
   const seenAt = Math.floor(update.seenEpochSeconds ?? Date.now() / 1000);
   return {
     certificate_key: certificateKey,
+    other_keys: otherKeys,
+    earlier_key: earlier.key,
+    earlier_tbs_sha256: earlier.tbsSha256,
     issuance_id: issuanceId,
+    der_state: reading?.state ?? null,
     tbs_sha256: tbsSha256,
     fingerprint: update.fingerprintSha1 ?? "",
     sans: update.allDomains,
     matched: match.entries,
     issuer: update.issuerAggregated ?? update.issuerO ?? update.issuerCn,
     seen_at: seenAt,
-    payload: toRecordedPayload(update, match, seenAt),
+    payload: toRecordedPayload(evidence, match, seenAt),
     last_error: null,
   };
 }
@@ -31,8 +41,11 @@ export function toPending(id: number, row: CertificateRow): PendingCertificate {
     issuanceId: row.issuance_id,
     fingerprint: row.fingerprint,
     tbsSha256: row.tbs_sha256,
+    derState: row.der_state,
     sans: row.sans,
+    dnsNames: payload.dns_names ?? null,
     subjectCn: payload.subject_cn ?? null,
+    isCnWatched: payload.matched_sans?.includes(payload.subject_cn ?? "") ?? false,
     serial: payload.serial ?? null,
     notBefore: payload.not_before ?? null,
     notAfter: payload.not_after ?? null,

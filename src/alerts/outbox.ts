@@ -1,3 +1,4 @@
+import type { DerState } from "../issuance/pending.ts";
 import type { RecordedPayload, Severity } from "./payload.ts";
 
 // The types of the outbox, in the order in which a row of public.alerts lives. docs/architecture.md has the picture.
@@ -16,9 +17,14 @@ import type { RecordedPayload, Severity } from "./payload.ts";
 
 /** A matched certificate on its way into the outbox. */
 export interface CertificateRow {
+  /** See `Identity`, as the four below. */
   certificate_key: string;
+  other_keys: string[];
+  earlier_key: string;
+  earlier_tbs_sha256: string | null;
   issuance_id: string;
   tbs_sha256: string | null;
+  der_state: DerState | null;
   /** 40 hex digits, or empty. */
   fingerprint: string;
   sans: string[];
@@ -46,6 +52,11 @@ export interface Verdict {
   match_basis: string;
   /** The inventory row (`fingerprint_sha1`) that recognised it. That row excuses no other issuance by serial number. */
   inventory_row: string | null;
+  /**
+   * True for a static-ct precertificate without DER: it belongs to what an `info` event with DER of its issuance says. See
+   * `verdictOf`.
+   */
+  follows_known: boolean;
   reason: string;
   /** The reason to give where the issuance already has an event of the other severity. */
   reason_after_other: string;

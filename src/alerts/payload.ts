@@ -1,4 +1,5 @@
-import type { CertUpdate } from "../feed/message.ts";
+import type { DerReading } from "../issuance/certificate.ts";
+import type { Evidence } from "../issuance/evidence.ts";
 import type { Match } from "../watchlist/matcher.ts";
 
 /** `info`: the certificate is one's own. `suspicious`: nothing in the inventory belongs to it. */
@@ -20,6 +21,8 @@ export interface Payload extends RecordedFields {
 export interface RecordedPayload extends RecordedFields {
   /** Not sent. The verdict compares the names with the inventory's. */
   subject_cn: string | null;
+  /** Not sent. The names of the DER, where `all_sans` has the CN beside them, as servers append it; else `null`. */
+  dns_names: string[] | null;
 }
 
 interface RecordedFields {
@@ -43,7 +46,11 @@ interface RecordedFields {
 }
 
 /** @param seenAt when the feed saw the certificate, or when it was received; epoch seconds. */
-export function toRecordedPayload(update: CertUpdate, match: Match, seenAt: number): RecordedPayload {
+export function toRecordedPayload(
+  { update, reading }: Evidence,
+  match: Match,
+  seenAt: number,
+): RecordedPayload {
   const { notBeforeEpochSeconds: notBefore, notAfterEpochSeconds: notAfter } = update;
   return {
     fingerprint_sha1: update.fingerprintSha1,
@@ -61,7 +68,14 @@ export function toRecordedPayload(update: CertUpdate, match: Match, seenAt: numb
     update_type: update.updateType,
     seen_at: seenAt,
     subject_cn: update.subjectCn,
+    dns_names: namesWithoutAppendedCn(reading),
   };
+}
+
+function namesWithoutAppendedCn(reading: DerReading | null): string[] | null {
+  if (reading?.state !== "read") return null;
+  const { dnsNames, allDomains } = reading.certificate;
+  return dnsNames.length === allDomains.length ? null : dnsNames;
 }
 
 function lifetimeDays(notBeforeEpochSeconds: number, notAfterEpochSeconds: number): number {

@@ -2,8 +2,9 @@ import { LRUCache } from "lru-cache";
 import { errorKind, errorMessage } from "../db/errors.ts";
 import type { Database } from "../db/pool.ts";
 import type { CertUpdate } from "../feed/message.ts";
+import { type Evidence, weigh } from "../issuance/evidence.ts";
 import type { PendingCertificate } from "../issuance/pending.ts";
-import { flushed, type Logger, lossLog } from "../log.ts";
+import { flushed, type Logger, lossLog, RateLimitedLog } from "../log.ts";
 import { Loop, settledWithin } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Match } from "../watchlist/matcher.ts";
@@ -27,6 +28,8 @@ export interface RecorderOptions {
   graceSeconds: number;
   /** False in observer mode. */
   deliver: boolean;
+  /** Which of these names are watched, and by which entries; `null`: none. */
+  match: (names: string[]) => Match | null;
   /** How many database sessions were lost so far: see `SessionPool`. */
   lostSessions: () => number;
   /** Gets the certificates that were new, after their commit. */
@@ -50,6 +53,7 @@ export class Recorder {
    */
   readonly #recorded = new LRUCache<string, true>({ max: rememberedCertificates });
   #lostSessions = 0;
+  readonly #quietLog = new RateLimitedLog();
 
   constructor(options: RecorderOptions) {
     this.#options = options;
@@ -58,7 +62,9 @@ export class Recorder {
 
   /** Takes a matched certificate. Returns at once and never throws. */
   add(update: CertUpdate, match: Match): void {
-    const row = toCertificateRow(update, match);
+    const evidence = weigh(update);
+    this.#reportContradictions(update, evidence);
+    const row = toCertificateRow(update, evidence, this.#matchOfBoth(update, evidence, match));
     if (this.#isRecorded(row.certificate_key) || this.#waiting.has(row.certificate_key)) return;
     if (!this.#waiting.add(row)) {
       this.#drop(row, "too many matched certificates wait for the database");
@@ -66,6 +72,30 @@ export class Recorder {
     }
     this.#options.metrics.alertsWaiting.set(this.#waiting.size);
     this.loop.wake();
+  }
+
+  /** Names that only the certificate has can match, too. Names that only the JSON has go on matching. */
+  #matchOfBoth(received: CertUpdate, { update, contradictions }: Evidence, match: Match): Match {
+    if (!contradictions.includes("names")) return match;
+    return this.#options.match([...received.allDomains, ...update.allDomains]) ?? match;
+  }
+
+  #reportContradictions({ sourceUrl, certIndex }: CertUpdate, { update, contradictions }: Evidence): void {
+    if (contradictions.length === 0) return;
+    const { metrics, log } = this.#options;
+    metrics.contradictions.inc();
+    this.#quietLog.once("contradiction", (suppressed) => {
+      log.warn(
+        {
+          contradictions,
+          fingerprint_sha1: update.fingerprintSha1,
+          log_url: sourceUrl,
+          cert_index: certIndex,
+          suppressed,
+        },
+        "a feed says something else of a certificate than the certificate itself: the certificate is believed",
+      );
+    });
   }
 
   /** How many certificates wait in memory for their commit. */

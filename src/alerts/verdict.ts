@@ -1,5 +1,5 @@
+import { precertificateUpdateType } from "../feed/message.ts";
 import type { Recognition } from "../inventory/recognise.ts";
-import { precertificateUpdateType } from "../issuance/identity.ts";
 import type { PendingCertificate } from "../issuance/pending.ts";
 import type { Verdict } from "./outbox.ts";
 
@@ -20,6 +20,7 @@ export function verdictOf(
     severity: isKnown ? "info" : "suspicious",
     match_basis: basis,
     inventory_row: inventoryRow,
+    follows_known: followsKnown(certificate, precertMatch),
     reason,
     reason_after_other: isKnown
       ? `All-clear: another certificate of this issuance was reported as suspicious, this one is recognised. ${reason}`
@@ -45,7 +46,13 @@ function unknownReason(
   precertMatch: "serial" | "tbs",
 ): string {
   if (recognition.nearMiss === "other contents") {
-    return "The inventory has a certificate with this serial number, validity and names, but with other contents (another TBSCertificate hash): this may be a copy made to look like yours.";
+    return "The inventory has a certificate with this serial number, validity and names, but with other contents (another TBSCertificate hash): compare the two.";
+  }
+  if (recognition.nearMiss === "unreadable") {
+    return "The DER of this certificate is written in a way that certwatch cannot compare (it has no TBSCertificate hash), and its SHA-1 fingerprint is not in the inventory.";
+  }
+  if (recognition.nearMiss === "no certificate") {
+    return "The feed sent bytes as DER that are no certificate, so nothing that it says of this certificate can be relied on.";
   }
   if (recognition.nearMiss === "already used") {
     return "The inventory has a certificate with this serial number, validity and names, but another issuance was recognised by it before: one of the two is not yours.";
@@ -63,4 +70,18 @@ function unknownReason(
 
 function isPrecertificate({ updateType }: PendingCertificate): boolean {
   return updateType === precertificateUpdateType;
+}
+
+/**
+ * certstream-server-go sends precertificates of static-ct logs without DER and fingerprint. Where a certificate with DER of
+ * the same issuance is known, such a precertificate can only be called its precertificate or a copy, and the public fields
+ * do not tell which. PRECERT_MATCH=serial trusts them, `tbs` does not.
+ */
+function followsKnown(certificate: PendingCertificate, precertMatch: "serial" | "tbs"): boolean {
+  return (
+    precertMatch === "serial" &&
+    certificate.derState === null &&
+    certificate.fingerprint === "" &&
+    isPrecertificate(certificate)
+  );
 }

@@ -27,6 +27,7 @@ const needed = [
       "merged_keys",
       "excused_by",
       "tbs_sha256",
+      "der_state",
       "match_basis",
       "payload",
       "next_attempt_at",

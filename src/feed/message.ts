@@ -34,6 +34,9 @@ export interface CertUpdate {
   leafJson: string | null;
 }
 
+/** The `update_type` of precertificates. Every other value means a final certificate. */
+export const precertificateUpdateType = "PrecertLogEntry";
+
 /** One message of a feed, after parsing. */
 export type FeedMessage =
   | { type: "certificate_update"; update: CertUpdate }

@@ -38,23 +38,26 @@ export interface SerialQuestion {
  */
 export const serialNormalForm = `ltrim(upper(regexp_replace(serial, '[^0-9A-Fa-f]', '', 'g')), '0')`;
 
-/** Returns those of these SHA-1 fingerprints (lower-case hex) that are in the inventory. */
+/**
+ * Returns those of these SHA-1 fingerprints (lower-case hex) that are in the inventory, each with the TBS hash of its row;
+ * `null` where the row, or the table, has none.
+ */
 export async function findByFingerprint(
   db: Queryable,
   fingerprints: string[],
-  deadlineMs: number,
-): Promise<Set<string>> {
-  if (fingerprints.length === 0) return new Set();
-  const rows = await db.query<{ fingerprint: string }>(
+  options: { hasTbsColumn: boolean; deadlineMs: number },
+): Promise<Map<string, string | null>> {
+  if (fingerprints.length === 0) return new Map();
+  const rows = await db.query<{ fingerprint: string; tbsSha256: string | null }>(
     {
       name: "find by fingerprint",
-      text: `SELECT certs.fingerprint_sha1 AS fingerprint FROM public.certs
-             WHERE certs.fingerprint_sha1 = ANY ($1::text[])`,
+      text: `SELECT certs.fingerprint_sha1 AS fingerprint, ${tbsColumn(options.hasTbsColumn)} AS "tbsSha256"
+             FROM public.certs WHERE certs.fingerprint_sha1 = ANY ($1::text[])`,
       values: [fingerprints],
     },
-    deadlineMs,
+    options.deadlineMs,
   );
-  return new Set(rows.map((row) => row.fingerprint));
+  return new Map(rows.map((row) => [row.fingerprint, row.tbsSha256]));
 }
 
 /**
@@ -110,10 +113,12 @@ function toWanted({ serial, ...question }: SerialQuestion): object {
   return { wanted: serial, ...question };
 }
 
+const tbsColumn = (hasTbsColumn: boolean) => (hasTbsColumn ? "certs.tbs_sha256" : "NULL::text");
+
 const bySerial = (hasTbsColumn: boolean) => `
   SELECT q.issuance_id AS question, certs.fingerprint_sha1 AS fingerprint, certs.sans,
          certs.not_before::bigint AS "notBefore", certs.not_after::bigint AS "notAfter",
-         ${hasTbsColumn ? "certs.tbs_sha256" : "NULL::text"} AS "tbsSha256",
+         ${tbsColumn(hasTbsColumn)} AS "tbsSha256",
          COALESCE((
            SELECT json_agg(json_build_object('issuanceId', r.issuance_id, 'tbsSha256', r.tbs_sha256,
                                              'isCertain', r.is_certain))
@@ -121,7 +126,10 @@ const bySerial = (hasTbsColumn: boolean) => `
                  WHERE excused_by = certs.fingerprint_sha1
                  UNION ALL
                  SELECT issuance_id, tbs_sha256, true FROM public.alerts
-                 WHERE certificate_key = 'sha1:' || certs.fingerprint_sha1
+                 WHERE fingerprint = certs.fingerprint_sha1 AND fingerprint <> '' AND der_state = 'read'
+                 UNION ALL
+                 SELECT issuance_id, tbs_sha256, true FROM public.alerts
+                 WHERE certificate_key = 'sha1:' || certs.fingerprint_sha1 -- as version 0.1.0 wrote it
                  UNION ALL
                  SELECT issuance_id, tbs_sha256, true FROM public.alerts
                  WHERE issuance_id = q.issuance_id AND severity = 'info' AND match_basis IN ('fingerprint', 'tbs')) AS r

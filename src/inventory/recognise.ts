@@ -1,7 +1,9 @@
+import { isIP } from "node:net";
 import { describeTable } from "../db/describe-table.ts";
 import type { Database } from "../db/pool.ts";
-import { normalizeSerial, precertificateUpdateType } from "../issuance/identity.ts";
+import { precertificateUpdateType } from "../feed/message.ts";
 import type { PendingCertificate } from "../issuance/pending.ts";
+import { normalizeSerial } from "../issuance/serial.ts";
 import { conversionBudget, normalName } from "../watchlist/domain.ts";
 import {
   findByFingerprint,
@@ -28,12 +30,14 @@ export interface Recognition {
 }
 
 /**
- * Why a precertificate was not recognised, although an inventory row has its serial number, validity and names.
+ * Why a certificate was not recognised, although something pointed to the inventory or could have.
  *
- * - `other contents`: the TBS hashes differ
- * - `already used`: the row has recognised another issuance
+ * - `other contents`: an inventory row has its serial number, validity and names, and another TBS hash
+ * - `already used`: such a row has recognised another issuance
+ * - `unreadable`: the DER has no TBS hash that certwatch can read; only its SHA-1 could recognise it
+ * - `no certificate`: what the feed sent as DER is no certificate
  */
-export type NearMiss = "other contents" | "already used";
+export type NearMiss = "other contents" | "already used" | "unreadable" | "no certificate";
 
 const none: Recognition = { basis: "none", inventoryRow: null, nearMiss: null };
 const deadlineMs = 10_000;
@@ -65,10 +69,18 @@ export class Inventory {
     await this.#checkColumn();
 
     const fingerprints = certificates.map(({ fingerprint }) => fingerprint).filter((hex) => hex !== "");
-    const byFingerprint = await findByFingerprint(this.#db, [...new Set(fingerprints)], deadlineMs);
-    for (const { id, fingerprint } of certificates) {
-      if (byFingerprint.has(fingerprint))
+    const byFingerprint = await findByFingerprint(this.#db, [...new Set(fingerprints)], {
+      hasTbsColumn: this.#hasTbsColumn,
+      deadlineMs,
+    });
+    for (const certificate of certificates) {
+      const { id, fingerprint, derState } = certificate;
+      const rowTbs = byFingerprint.get(fingerprint);
+      if (derState === "junk") recognitions.set(id, { ...none, nearMiss: "no certificate" });
+      // SHA-1 collides: where both TBS hashes are known, they have to agree.
+      else if (rowTbs !== undefined && !(derState === "read" && differ(certificate.tbsSha256, rowTbs)))
         recognitions.set(id, { ...none, basis: "fingerprint", inventoryRow: fingerprint });
+      else if (derState === "unreadable") recognitions.set(id, { ...none, nearMiss: "unreadable" });
     }
 
     const hashes = unrecognised().flatMap(({ tbsSha256 }) => tbsSha256 ?? []);
@@ -146,16 +158,26 @@ function differ(one: string | null, other: string | null): boolean {
 }
 
 /**
- * Whether both have the same set of names, in normal form. A server may append the CN to the SANs, so a CN that is only
- * in the certificate does not count.
+ * The same set of DNS names, normalized. Servers append the CN to the names, where inventories may lack it. The DER tells
+ * whether the CN is a name; without DER a CN is left out of account only where nobody watches it.
  */
 function hasNamesOf(certificate: PendingCertificate, row: SerialRow): boolean {
   if (!Array.isArray(row.sans)) return false;
-  const wanted = nameSet(row.sans.filter((name) => typeof name === "string"));
+  const wanted = nameSet(row.sans.flatMap(dnsName));
+  if (isSameSet(nameSet(certificate.sans), wanted)) return true;
+  if (certificate.derState !== null)
+    return certificate.dnsNames !== null && isSameSet(nameSet(certificate.dnsNames), wanted);
+  if (certificate.subjectCn === null || certificate.isCnWatched) return false;
   const names = nameSet(certificate.sans);
-  if (isSameSet(names, wanted)) return true;
-  const [commonName] = nameSet(certificate.subjectCn === null ? [] : [certificate.subjectCn]);
-  return commonName !== undefined && names.delete(commonName) && isSameSet(names, wanted);
+  const [commonName] = nameSet([certificate.subjectCn]);
+  return names.delete(commonName!) && isSameSet(names, wanted);
+}
+
+/** A name of an inventory row, without OpenSSL's `DNS:` before it. IP, e-mail and URI names are none. */
+function dnsName(name: unknown): string[] {
+  if (typeof name !== "string") return [];
+  const text = name.trim().replace(/^DNS:/i, "");
+  return isIP(text) !== 0 || /^(IP( Address)?|email|URI):/i.test(text) || /@|:\/\//.test(text) ? [] : [text];
 }
 
 function nameSet(names: string[]): Set<string> {

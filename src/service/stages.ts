@@ -18,6 +18,7 @@ import type { Logger } from "../log.ts";
 import type { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import { version } from "../version.ts";
+import { matchNames } from "../watchlist/matcher.ts";
 import { WatchListRefresh } from "../watchlist/refresh.ts";
 
 // The stages of the pipeline that is drawn in service.ts; the functions that make them follow in its order.
@@ -50,8 +51,8 @@ export type Stages = Awaited<ReturnType<typeof createStages>>;
 export async function createStages(shared: Shared) {
   const deliverer = createDeliverer(shared);
   const judge = createJudge(shared, deliverer);
-  const recorder = createRecorder(shared, judge);
   const refresh = await createRefresh(shared);
+  const recorder = createRecorder(shared, refresh, judge);
   await warnOfInventoryGaps(shared);
   const watcher = createWatcher(shared, refresh, recorder);
   const feeds = createFeeds(shared, watcher);
@@ -109,9 +110,10 @@ async function createRefresh(shared: Shared): Promise<WatchListRefresh> {
   return refresh;
 }
 
-function createRecorder(shared: Shared, judge: Judge): Recorder {
+function createRecorder(shared: Shared, refresh: WatchListRefresh, judge: Judge): Recorder {
   const recorder = new Recorder({
     ...shared,
+    match: (names) => matchNames(names, refresh.current),
     lostSessions: () => shared.database.db.lostSessions,
     onRecorded: (certificates) => judge.firstLook(certificates),
     onError: shared.onError("recording"),

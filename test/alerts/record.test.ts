@@ -20,6 +20,7 @@ function idleRecorder() {
     metrics,
     graceSeconds: 1,
     deliver: true,
+    match: () => null,
     lostSessions: () => 0,
     onRecorded: () => {},
     onError: () => {},

@@ -3,6 +3,7 @@ import { toRecordedPayload } from "../../src/alerts/payload.ts";
 import { toJson } from "../../src/db/json.ts";
 import { createAuthority } from "../../src/demo/certificates.ts";
 import { type CertUpdate, parseMessage } from "../../src/feed/message.ts";
+import { weigh } from "../../src/issuance/evidence.ts";
 import { identify } from "../../src/issuance/identity.ts";
 import { preCertTbs } from "../../src/issuance/tbs.ts";
 import { namesIn, parseWatchEntry } from "../../src/watchlist/domain.ts";
@@ -127,10 +128,10 @@ test(
         expect(problemsOf(parsed.update)).toEqual([]);
         const { issuanceId, certificateKey } = identify(parsed.update);
         expect(`${issuanceId} ${certificateKey}`).toMatch(
-          /^[0-9a-f]{64} (sha1:[0-9a-f]{40}|tbs:[0-9a-f]{64}|issuance:[0-9a-f]{64}:(final|precertificate))$/,
+          /^[0-9a-f]{64} ((claim|junk):[0-9a-f]{40,64}:[0-9a-f]{64}:(final|precertificate)|der:[0-9a-f]{64}|issuance:[0-9a-f]{64}:(final|precertificate))$/,
         );
         const match = { entries: ["example.org"], sans: parsed.update.allDomains, namesTruncated: 0 };
-        const stored = toJson(toRecordedPayload(parsed.update, match, 0));
+        const stored = toJson(toRecordedPayload(weigh(parsed.update), match, 0));
         // What Postgres refuses in JSONB: U+0000 and lone surrogates, and they are not to arrive escaped either.
         expect(JSON.parse(stored).all_sans.join("").isWellFormed()).toBe(true);
         expect(/(^|[^\\])(\\\\)*\\u(0000|d[89a-f])/i.test(stored)).toBe(false);

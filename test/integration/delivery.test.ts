@@ -331,6 +331,7 @@ describeOnEveryDatabase("delivery", (open) => {
       severity: "suspicious",
       match_basis: "none",
       inventory_row: null,
+      follows_known: false,
       reason: "",
       reason_after_other: "",
     };

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { createAuthority, type Issuance } from "../../src/demo/certificates.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
-import { Replica } from "../support/outbox.ts";
+import { mergedCertificates, Replica } from "../support/outbox.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
 import {
   argon,
@@ -57,7 +57,7 @@ describeOnEveryDatabase("the judgement", (open) => {
       expect(await replica.verdicts()).toEqual(["info serial"]);
       const rows = await replica.process([final(renewal)]);
       expect(rows).toMatchObject([{ severity: "info", match_basis: "serial", is_due: true }]);
-      expect(rows[0]!.merged_keys).toHaveLength(1);
+      expect(mergedCertificates(rows[0]!)).toHaveLength(1);
       expect(rows[0]!.reason).not.toMatch(/All-clear|Escalation/);
     });
 
@@ -135,7 +135,7 @@ describeOnEveryDatabase("the judgement", (open) => {
       const second = copyOf(hijack, theirs);
       const rows = await replica.process([final(hijack), final(second), precertificate(second)]);
       expect(rows).toMatchObject([{ severity: "suspicious" }, { severity: "suspicious" }]);
-      expect(rows[1]!.merged_keys).toHaveLength(1);
+      expect(mergedCertificates(rows[1]!)).toHaveLength(1);
     });
 
     test("does not hide behind the original: info, then suspicious, which is no escalation", async () => {

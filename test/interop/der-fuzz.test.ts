@@ -7,7 +7,7 @@ import { utf8Text } from "../../src/issuance/asn1-values.ts";
 import { type DerReading, type ReadCertificate, readDer } from "../../src/issuance/certificate.ts";
 import { DerReader } from "../../src/issuance/der.ts";
 import { Fields } from "../../src/issuance/der-fields.ts";
-import { normalizeSerial } from "../../src/issuance/identity.ts";
+import { normalizeSerial } from "../../src/issuance/serial.ts";
 import { preCertTbs } from "../../src/issuance/tbs.ts";
 import { readX509 } from "../../src/issuance/x509.ts";
 import { createMutator } from "../support/der-mutations.ts";

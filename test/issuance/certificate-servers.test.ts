@@ -2,7 +2,8 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { type CertUpdate, parseMessage } from "../../src/feed/message.ts";
 import { readDer } from "../../src/issuance/certificate.ts";
-import { identify, normalizeSerial } from "../../src/issuance/identity.ts";
+import { identify } from "../../src/issuance/identity.ts";
+import { normalizeSerial } from "../../src/issuance/serial.ts";
 
 /** Messages byte for byte: captured from the running servers, or written as these versions write them. */
 const messagesOf = (server: string): CertUpdate[] =>

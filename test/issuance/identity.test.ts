@@ -1,12 +1,17 @@
+import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import type { CertUpdate } from "../../src/feed/message.ts";
-import { identify, normalizeSerial } from "../../src/issuance/identity.ts";
+import { weigh } from "../../src/issuance/evidence.ts";
+import { identify } from "../../src/issuance/identity.ts";
+import { normalizeSerial } from "../../src/issuance/serial.ts";
 import { tbsSha256 } from "../../src/issuance/tbs.ts";
 import { final, ours, precertificate, theirs, willow } from "../support/updates.ts";
 
 const issuance = ours.issue({ dnsNames: ["example.org", "*.example.org"], commonName: "Example" });
 const base = final(issuance);
-const idOf = (change: Partial<CertUpdate>) => identify({ ...base, ...change }).issuanceId;
+/** The JSON alone. */
+const said = { ...base, asDerBase64: null };
+const idOf = (change: Partial<CertUpdate>) => identify({ ...said, ...change }).issuanceId;
 const keyOf = (update: CertUpdate) => identify(update).certificateKey;
 
 describe("the issuance", () => {
@@ -66,28 +71,74 @@ describe("the issuance", () => {
 
   test("never fails, whatever is missing", () => {
     const empty = Object.fromEntries(Object.keys(base).map((key) => [key, null]));
+    const key = expect.stringMatching(/^issuance:[0-9a-f]{64}:final$/);
     expect(identify({ ...(empty as unknown as CertUpdate), allDomains: [] })).toEqual({
       issuanceId: expect.stringMatching(/^[0-9a-f]{64}$/),
-      certificateKey: expect.stringMatching(/^issuance:[0-9a-f]{64}:final$/),
+      certificateKey: key,
+      otherKeys: [],
       tbsSha256: null,
+      earlier: { key, tbsSha256: null },
     });
-    expect(identify({ ...base, asDerBase64: "not base64 at all!" }).tbsSha256).toBeNull();
-    expect(identify({ ...base, allDomains: ["\ud800", "\0"] }).issuanceId).toMatch(/^[0-9a-f]{64}$/);
+    expect(identify({ ...said, allDomains: ["\ud800", "\0"] }).issuanceId).toMatch(/^[0-9a-f]{64}$/);
+  });
+
+  test("is the certificate's own, whatever the JSON beside its DER says", () => {
+    const lie: Partial<CertUpdate> = {
+      fingerprintSha1: "aa".repeat(20),
+      allDomains: ["elsewhere.example"],
+      serial: "01",
+      issuerCn: "Nobody",
+      notBeforeEpochSeconds: 1,
+      updateType: "PrecertLogEntry",
+    };
+    expect(identify({ ...base, ...lie })).toMatchObject({
+      issuanceId: idOf({}),
+      certificateKey: keyOf(base),
+      tbsSha256: tbsSha256(issuance.certificateDer),
+    });
+    expect(weigh({ ...base, ...lie }).contradictions).toEqual([
+      "fingerprint",
+      "names",
+      "serial",
+      "not_before",
+      "issuer CN",
+      "update_type",
+    ]);
+    expect(weigh(base).contradictions).toEqual([]);
   });
 });
 
 describe("the certificate", () => {
-  test("is its fingerprint, where there is one, in every log", () => {
-    expect(keyOf(base)).toBe(`sha1:${base.fingerprintSha1}`);
-    expect(keyOf(final(issuance, { server: "rust", feed: "lite" }))).toBe(keyOf(base));
-    expect(keyOf(precertificate(issuance))).not.toBe(keyOf(base));
-  });
+  const derKey = `der:${createHash("sha256").update(issuance.certificateDer).digest("hex")}`;
+  const claim = `claim:${base.fingerprintSha1}:${idOf({})}:final`;
 
-  test("is its TBS hash where there is no fingerprint", () => {
+  test("is the hash of its DER, in every log and from every server", () => {
+    expect(keyOf(base)).toBe(derKey);
+    expect(keyOf(final(issuance, { server: "rust" }))).toBe(derKey);
+    expect(keyOf({ ...base, fingerprintSha1: null })).toBe(derKey);
+    expect(keyOf(precertificate(issuance))).not.toBe(derKey);
     const hash = tbsSha256(issuance.certificateDer);
-    expect(keyOf({ ...base, fingerprintSha1: null })).toBe(`tbs:${hash}`);
     expect(identify(base).tbsSha256).toBe(hash);
     expect(identify(precertificate(issuance)).tbsSha256).toBe(hash);
+  });
+
+  test("without DER is its claimed fingerprint with issuance and kind, by which one with DER can be found, too", () => {
+    const lite = final(issuance, { server: "rust", feed: "lite" });
+    expect(identify(lite)).toMatchObject({ certificateKey: claim, tbsSha256: null });
+    expect(identify(base).otherKeys).toEqual([claim, `sha1:${base.fingerprintSha1}`]);
+    expect(keyOf({ ...lite, updateType: "PrecertLogEntry" })).not.toBe(claim);
+    expect(keyOf({ ...lite, serial: "01" })).not.toBe(claim);
+  });
+
+  test("is the bytes sent as DER, with issuance and kind, where they are no certificate", () => {
+    const junk = { ...base, asDerBase64: Buffer.from("no certificate").toString("base64") };
+    const hash = createHash("sha256").update("no certificate").digest("hex");
+    expect(identify(junk)).toMatchObject({
+      certificateKey: `junk:${hash}:${idOf({})}:final`,
+      tbsSha256: hash,
+      otherKeys: [`sha1:${base.fingerprintSha1}`],
+    });
+    expect(keyOf({ ...junk, serial: "01" })).not.toBe(keyOf(junk));
   });
 
   test("is its issuance and kind where there is neither", () => {

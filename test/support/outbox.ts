@@ -11,7 +11,7 @@ import type { PendingCertificate } from "../../src/issuance/pending.ts";
 import type { Loop } from "../../src/loop.ts";
 import { createMetrics } from "../../src/metrics.ts";
 import { byHand } from "./by-hand.ts";
-import { matchOf } from "./updates.ts";
+import { matchOf, matchOfNames } from "./updates.ts";
 import { patienceMs } from "./wait.ts";
 
 /** One line of the log. */
@@ -79,6 +79,7 @@ export class Replica {
       ...this,
       graceSeconds: 0,
       deliver: true,
+      match: matchOfNames,
       lostSessions: () => this.#pool.lostSessions,
       onRecorded: (certificates) => void this.recorded.push(...certificates),
       ...options,
@@ -172,6 +173,10 @@ export class Replica {
     await this.query("TRUNCATE public.alerts, public.certs, public.intent_current RESTART IDENTITY");
   }
 }
+
+/** The keys of the certificates that were merged into the event, without the other keys that these go by. */
+export const mergedCertificates = ({ merged_keys: keys }: AlertRow): string[] =>
+  (keys ?? []).filter((key) => /^(der|issuance):/.test(key));
 
 /** A deliverer that has no place free: events are committed unclaimed. */
 const withoutPlaces: Pick<Deliverer, "claimWhile"> = {

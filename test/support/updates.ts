@@ -44,9 +44,16 @@ export const final = (issuance: Issuance, origin: Origin = {}): CertUpdate =>
 /** What matching says of it with `example.org` on the watch list. */
 export const matchOf = (update: CertUpdate): Match => ({
   entries: ["example.org"],
-  sans: [...new Set(update.allDomains)].sort(),
+  // A CN that is no host name, as servers append it, is never watched.
+  sans: [...new Set(update.allDomains.filter((name) => !name.includes(" ")))].sort(),
   namesTruncated: 0,
 });
+
+/** What matching says of these names with `example.org` on the watch list. */
+export function matchOfNames(names: string[]): Match | null {
+  const sans = [...new Set(names.filter((name) => /(^|\.)example\.org$/.test(name)))].sort();
+  return sans.length === 0 ? null : { entries: ["example.org"], sans, namesTruncated: 0 };
+}
 
 export const sha1Of = (der: Uint8Array): string => createHash("sha1").update(der).digest("hex");
 

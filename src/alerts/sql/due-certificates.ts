@@ -1,8 +1,10 @@
 import type { Database } from "../../db/pool.ts";
 import type { PendingCertificate } from "../../issuance/pending.ts";
 
-const columns = `id, issuance_id AS "issuanceId", fingerprint, tbs_sha256 AS "tbsSha256", sans,
-  payload ->> 'subject_cn' AS "subjectCn", payload ->> 'serial' AS serial,
+const columns = `id, issuance_id AS "issuanceId", fingerprint, tbs_sha256 AS "tbsSha256",
+  der_state AS "derState", sans, CASE WHEN jsonb_typeof(payload -> 'dns_names') = 'array' THEN payload -> 'dns_names' END AS "dnsNames",
+  payload ->> 'subject_cn' AS "subjectCn",
+  COALESCE(payload -> 'matched_sans' @> to_jsonb(payload ->> 'subject_cn'), false) AS "isCnWatched", payload ->> 'serial' AS serial,
   (payload ->> 'not_before')::bigint AS "notBefore", (payload ->> 'not_after')::bigint AS "notAfter",
   payload ->> 'update_type' AS "updateType"`;
 

@@ -54,12 +54,19 @@ const maxMergedKeys = 1000;
 const exposedReason =
   "Escalation: this was recognised by serial number, validity and names of a certificate in the inventory, but that certificate is of another issuance, which was seen since: this one is not yours.";
 
+/** Whether nothing says that the two have different contents. DER without a readable TBS hash equals nothing. */
 const sameCertificateBody = (event: string, pending: string) =>
-  `(${event}.tbs_sha256 IS NULL OR ${pending}.tbs_sha256 IS NULL OR ${event}.tbs_sha256 = ${pending}.tbs_sha256)`;
+  `(COALESCE(${event}.der_state, 'read') = 'read' AND COALESCE(${pending}.der_state, 'read') = 'read'
+    AND (${event}.tbs_sha256 IS NULL OR ${pending}.tbs_sha256 IS NULL OR ${event}.tbs_sha256 = ${pending}.tbs_sha256))`;
+
+/** Whether the pending certificate is one of the event's: its key is among those that the event remembers. */
+const isTheCertificateOf = (event: string, pending: string) =>
+  `COALESCE(${pending}.certificate_key = ANY (${event}.merged_keys), false)`;
 
 const statement = `
   WITH judged AS (
-    SELECT v.*, pending.certificate_key, pending.tbs_sha256, pending.matched,
+    SELECT v.*, pending.certificate_key, pending.merged_keys AS other_keys, pending.tbs_sha256, pending.der_state,
+           pending.matched,
            pending.payload, pending.issuer,
            pending.next_attempt_at IS NOT NULL
              OR $2::boolean AND pending.recorded_at > now() - interval '1 hour' AS is_to_deliver,
@@ -69,9 +76,12 @@ const statement = `
              OR NOT EXISTS (SELECT FROM public.alerts holder WHERE holder.excused_by = v.inventory_row)
            THEN v.inventory_row END AS excused_by,
       (SELECT event.id FROM public.alerts event
-       WHERE event.issuance_id = pending.issuance_id AND event.severity = v.severity
-         AND ${sameCertificateBody("event", "pending")}
-       ORDER BY event.event_number LIMIT 1) AS merge_into,
+       WHERE event.issuance_id = pending.issuance_id AND event.event_number IS NOT NULL
+         AND (${isTheCertificateOf("event", "pending")}
+              OR v.follows_known AND event.severity = 'info' AND event.der_state = 'read'
+              OR event.severity = v.severity AND ${sameCertificateBody("event", "pending")})
+       ORDER BY ${isTheCertificateOf("event", "pending")} DESC, event.severity = v.severity DESC, event.event_number
+       LIMIT 1) AS merge_into,
       (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
        WHERE event.issuance_id = pending.issuance_id AND event.severity = v.severity) AS event_number,
       CASE WHEN EXISTS (SELECT FROM public.alerts event
@@ -80,14 +90,23 @@ const statement = `
            THEN v.reason_after_other ELSE v.reason END AS final_reason
     FROM json_to_recordset($1::json)
            AS v(id bigint, issuance_id text, severity text, match_basis text, inventory_row text, reason text,
-                reason_after_other text, claim boolean)
+                follows_known boolean, reason_after_other text, claim boolean)
     JOIN public.alerts pending
       ON pending.id = v.id AND pending.issuance_id = v.issuance_id AND pending.severity = 'pending'
+    -- A certificate without DER is not called suspicious while one with DER of its issuance has its grace: that one may be
+    -- the same certificate, and known. It waits for one grace more at most.
+    WHERE NOT (v.severity = 'suspicious' AND pending.der_state IS NULL
+               AND now() < pending.judge_at + (pending.judge_at - pending.recorded_at)
+               AND EXISTS (SELECT FROM public.alerts better
+                           WHERE better.issuance_id = pending.issuance_id AND better.severity = 'pending'
+                             AND better.der_state = 'read' AND better.judge_at > now()))
     FOR UPDATE OF pending SKIP LOCKED
   ), target AS (
-    SELECT j.id, j.merge_into, j.certificate_key, j.tbs_sha256, j.excused_by
+    SELECT j.id, j.merge_into, array_prepend(j.certificate_key, j.other_keys) AS keys, j.tbs_sha256, j.excused_by
     FROM judged j
-    JOIN public.alerts event ON event.id = j.merge_into AND ${sameCertificateBody("event", "j")}
+    JOIN public.alerts event ON event.id = j.merge_into
+      -- Read again under the lock: another replica may have given the event a TBS hash meanwhile.
+      AND (${isTheCertificateOf("event", "j")} OR j.follows_known OR ${sameCertificateBody("event", "j")})
     FOR UPDATE OF event SKIP LOCKED
   ), events AS (
     UPDATE public.alerts a
@@ -102,7 +121,7 @@ const statement = `
   ), merged AS (
     UPDATE public.alerts event
     SET merged_keys = CASE WHEN cardinality(event.merged_keys) >= ${maxMergedKeys} THEN event.merged_keys
-                           ELSE array_append(event.merged_keys, t.certificate_key) END,
+                           ELSE event.merged_keys || t.keys END,
         tbs_sha256 = COALESCE(event.tbs_sha256, t.tbs_sha256),
         excused_by = COALESCE(event.excused_by, t.excused_by)
     FROM target t WHERE event.id = t.merge_into
@@ -111,9 +130,9 @@ const statement = `
     DELETE FROM public.alerts a USING merged WHERE a.id = merged.id AND a.severity = 'pending'
   ), exposed AS (
     INSERT INTO public.alerts (fingerprint, sans, matched, issuer, seen_at, severity, issuance_id, certificate_key,
-                               tbs_sha256, event_number, payload, recorded_at, match_basis, reason, next_attempt_at)
+                               tbs_sha256, der_state, event_number, payload, recorded_at, match_basis, reason, next_attempt_at)
     SELECT holder.fingerprint, holder.sans, holder.matched, holder.issuer, holder.seen_at, 'suspicious',
-           holder.issuance_id, holder.certificate_key || ':exposed', holder.tbs_sha256,
+           holder.issuance_id, holder.certificate_key || ':exposed', holder.tbs_sha256, holder.der_state,
            (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
             WHERE event.issuance_id = holder.issuance_id AND event.severity = 'suspicious'),
            holder.payload, now(), 'none', $3, CASE WHEN $2::boolean THEN now() END

@@ -18,15 +18,26 @@ export async function recordCertificates(
     {
       name: "record certificates",
       text: `
-        INSERT INTO public.alerts (certificate_key, issuance_id, tbs_sha256, fingerprint, sans, matched, issuer, seen_at,
+        INSERT INTO public.alerts (certificate_key, merged_keys, issuance_id, tbs_sha256, der_state, fingerprint, sans, matched, issuer, seen_at,
                                    payload, last_error, severity, recorded_at, judge_at, next_attempt_at)
-        SELECT r.certificate_key, r.issuance_id, r.tbs_sha256, r.fingerprint, r.sans, r.matched, r.issuer, r.seen_at,
-               r.payload, r.last_error, 'pending', now(), now() + $2::float8 * interval '1 second',
+        SELECT r.certificate_key, r.other_keys, r.issuance_id, r.tbs_sha256, r.der_state, r.fingerprint, r.sans, r.matched, r.issuer, r.seen_at,
+               r.payload, r.last_error, 'pending', now(),
+               -- Two messages that are one certificate have one grace: the first one's.
+               LEAST(now() + $2::float8 * interval '1 second',
+                     (SELECT min(twin.judge_at) FROM public.alerts twin
+                      WHERE twin.certificate_key = ANY (r.other_keys) AND twin.issuance_id = r.issuance_id
+                        AND twin.severity = 'pending')),
                CASE WHEN $3::boolean THEN now() END
-        FROM json_to_recordset($1::json) AS r(certificate_key text, issuance_id text, tbs_sha256 text, fingerprint text,
-               sans jsonb, matched jsonb, issuer text, seen_at bigint, payload jsonb, last_error text)
+        FROM json_to_recordset($1::json) AS r(certificate_key text, other_keys text[], earlier_key text,
+               earlier_tbs_sha256 text, issuance_id text, tbs_sha256 text, der_state text, fingerprint text, sans jsonb, matched jsonb, issuer text, seen_at bigint, payload jsonb, last_error text)
+        -- merged_keys has the keys of what was merged, and the other keys of the certificates: a message without DER whose
+        -- claim fits a certificate that came with its DER is that certificate.
         WHERE NOT EXISTS (SELECT FROM public.alerts event
-                          WHERE event.issuance_id = r.issuance_id AND r.certificate_key = ANY (event.merged_keys))
+                          WHERE event.issuance_id = r.issuance_id
+                            AND (r.certificate_key = ANY (event.merged_keys)
+                                 OR (r.earlier_key = event.certificate_key OR r.earlier_key = ANY (event.merged_keys))
+                                    AND event.der_state IS NULL AND r.der_state IS NOT NULL
+                                    AND event.tbs_sha256 IS NOT DISTINCT FROM r.earlier_tbs_sha256))
           -- ON CONFLICT alone would wait for a transaction that is changing the row.
           AND NOT EXISTS (SELECT FROM public.alerts known WHERE known.certificate_key = r.certificate_key)
         -- All replicas insert in the same order, so that two of them never wait for each other.

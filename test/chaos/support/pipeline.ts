@@ -48,6 +48,7 @@ export function startPipeline(options: {
   const judge = new Judge({ ...shared, precertMatch: "serial", deliverer });
   const recorder = new Recorder({
     ...shared,
+    match: () => null,
     lostSessions: options.lostSessions,
     onRecorded: (certificates) => judge.firstLook(certificates),
   });

@@ -39,7 +39,7 @@ export function entryOf({ issuance }: Pick<Item, "issuance">, kind: LogEntry["ki
 /** The `certificate_key` in `alerts` of one of the item's certificates. */
 export function certificateKeyOf(item: Item, kind: LogEntry["kind"]): string {
   const { der } = loggedCertificate({ issuance: item.issuance, kind, log: logs[0]!, index: 0 });
-  return `sha1:${createHash("sha1").update(der).digest("hex")}`;
+  return `der:${createHash("sha256").update(der).digest("hex")}`;
 }
 
 const kindsToSend: LogEntry["kind"][][] = [

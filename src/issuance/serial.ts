@@ -1,0 +1,11 @@
+/**
+ * A serial number in its normal form: upper-case hex digits without leading zeros, whatever colons, white space or
+ * prefix it was written with; `null` where nothing is left. The index on `certs.serial` in schema.sql has the same form.
+ */
+export function normalizeSerial(serial: string | null): string | null {
+  const digits = serial
+    ?.replaceAll(/[^0-9A-Fa-f]/g, "")
+    .toUpperCase()
+    .replace(/^0+/, "");
+  return digits === undefined || digits === "" ? null : digits;
+}

@@ -15,7 +15,7 @@ import {
   maxRetentionSeconds,
   oneLine,
   seconds,
-  secretProblem,
+  secretsProblem,
   url,
 } from "./config/values.ts";
 import type { LogLevel } from "./log.ts";
@@ -78,7 +78,7 @@ const environment = z.object({
   API_PORT: integer(8765, 0, 65_535),
   WEBHOOK_URL: checked((text) => url(["http://", "https://"], text)).optional(),
   WEBHOOK_TIMEOUT_S: seconds(10, { min: 0.001, max: 3_600 }),
-  WEBHOOK_SECRET: checked(secretProblem).optional(),
+  WEBHOOK_SECRET: checked(secretsProblem).optional(),
   WEBHOOK_AUTHORIZATION: checked(oneLine).optional(),
   WEBHOOK_MAX_ATTEMPTS: integer(3, 1, 1_000),
   CLEANUP_INTERVAL_S: seconds(3_600, { min: 0.1 }),
@@ -163,7 +163,7 @@ function toWebhookConfig(text: string, values: Environment): WebhookConfig {
   return {
     url: target.href,
     timeoutSeconds: values.WEBHOOK_TIMEOUT_S,
-    secret: values.WEBHOOK_SECRET ?? null,
+    secrets: values.WEBHOOK_SECRET?.split(/\s+/) ?? [],
     authorization: values.WEBHOOK_AUTHORIZATION ?? basic,
     maxAttempts: values.WEBHOOK_MAX_ATTEMPTS,
   };

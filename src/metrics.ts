@@ -148,6 +148,11 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
     ),
     alertsGivenUp: counter("alerts_given_up_total", "Alerts whose delivery was given up.", {}),
     webhook: counter("webhook_total", "Attempts to deliver an alert.", { result: ["success", "failure"] }),
+    webhookReduced: counter(
+      "webhook_reduced_total",
+      "Attempts with an alert that was cut, since the receiver refuses larger ones.",
+      { to: ["64k", "8k"] },
+    ),
     webhookDuration: new Histogram({
       name: `${prefix}webhook_duration_seconds`,
       help: "Duration of an attempt.",

@@ -50,7 +50,7 @@ describe("readConfig", () => {
     expect(read({ WEBHOOK_URL: "http://hooks.example/x" }).webhook).toEqual({
       url: "http://hooks.example/x",
       timeoutSeconds: 10,
-      secret: null,
+      secrets: [],
       authorization: null,
       maxAttempts: 3,
     });
@@ -193,7 +193,9 @@ describe("readConfig", () => {
     for (const bytes of [24, 25, 26, 32, 64]) {
       const padded = Buffer.alloc(bytes, 0xfb).toString("base64");
       for (const text of [padded, `whsec_${padded}`, padded.replace(/=+$/, "")])
-        expect(read({ WEBHOOK_URL: "http://h", WEBHOOK_SECRET: text }).webhook?.secret).toBe(text);
+        expect(read({ WEBHOOK_URL: "http://h", WEBHOOK_SECRET: text }).webhook?.secrets).toEqual(
+          text.split(" "),
+        );
       for (const text of [`${padded}=`, `whsec_${padded}===`, ` ${padded}!`, `${padded.slice(0, 32)}A`])
         expect(problems({ WEBHOOK_SECRET: text }), text).toHaveLength(1);
     }
@@ -201,6 +203,16 @@ describe("readConfig", () => {
       expect(problems({ WEBHOOK_SECRET: `whsec_${Buffer.alloc(bytes, 1).toString("base64")}` })).toHaveLength(
         1,
       );
+  });
+
+  test("WEBHOOK_SECRET: two, separated by a space, while one is being changed", () => {
+    const [one, other, third] = [1, 2, 3].map((byte) => `whsec_${Buffer.alloc(32, byte).toString("base64")}`);
+    const secrets = read({ WEBHOOK_URL: "http://h", WEBHOOK_SECRET: ` ${one}  ${other} ` }).webhook?.secrets;
+    expect(secrets).toEqual([one, other]);
+    expect(problems({ WEBHOOK_SECRET: `${one} ${other} ${third}` })).toEqual([
+      expect.stringMatching(/^WEBHOOK_SECRET=\*\*\*: allowed are one secret, or two/),
+    ]);
+    expect(problems({ WEBHOOK_SECRET: `${one} x` })).toHaveLength(1);
   });
 
   test("files that the DSN names are looked at", async () => {

@@ -15,6 +15,7 @@ test("every series with a closed label set is there at 0 from the start", async 
       (r) => `ct_messages_refused_total{reason="${r}"}`,
     ),
     ...["info", "suspicious"].map((severity) => `alerts_total{severity="${severity}"}`),
+    ...["64k", "8k"].map((to) => `webhook_reduced_total{to="${to}"}`),
     ...["success", "failure"].map((result) => `webhook_total{result="${result}"}`),
     ...["0.05", "0.1", "0.25", "0.5", "1", "2", "5", "10", "30", "+Inf"].map(
       (le) => `webhook_duration_seconds_bucket{le="${le}"}`,

@@ -115,6 +115,7 @@ export function alertFor(own: OwnCertificate, basis: MatchBasis): CertificateRow
     seen_at: own.notBefore,
     subject_cn: own.sans[0]!,
     dns_names: null,
+    names_truncated: 0,
   };
   return {
     certificate_key: `der:${fingerprint}`,

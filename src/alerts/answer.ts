@@ -3,8 +3,10 @@ import { retryAfterSeconds } from "../retry-after.ts";
 import { printable } from "../terminal.ts";
 import type { EchoMask } from "./echo-mask.ts";
 
-/** How one attempt ended. */
-export type SendResult =
+/** How one attempt ended. `reducedTo`: the alert was cut to this size, since the receiver refuses larger ones. */
+export type SendResult = Ending & { reducedTo?: "64k" | "8k" };
+
+type Ending =
   | { kind: "delivered" }
   /**
    * The receiver answered 429, or 503 with `Retry-After`: it asks for patience. `retryAfterSeconds` is the wait that it
@@ -50,7 +52,7 @@ export async function readAnswer({ statusCode, headers, body }: Dispatcher.Respo
 }
 
 /** Says what an answer means: only 2xx is success. */
-export function resultOf(answer: Answer, url: string, mask: EchoMask): SendResult {
+export function resultOf(answer: Answer, url: string, mask: EchoMask): Ending {
   const { status, headers } = answer;
   if (status >= 200 && status < 300) return { kind: "delivered" };
   const error = describeRefusal(answer, url, mask);

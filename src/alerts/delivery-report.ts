@@ -32,6 +32,14 @@ export class DeliveryReport {
     }
   }
 
+  /** Called when an alert was cut to a smaller size, since the receiver refuses larger ones. */
+  reduced(delivery: Delivery, to: string): void {
+    this.#log.warn(
+      { alert_id: delivery.id, severity: delivery.severity, cut_to: to },
+      "the receiver refuses large alerts (413): this one was cut, and names_truncated says how many names are missing",
+    );
+  }
+
   /** Called when the receiver asks for patience and did not before. */
   patienceAsked(waitSeconds: number): void {
     this.#log.warn(

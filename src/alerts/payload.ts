@@ -43,6 +43,8 @@ interface RecordedFields {
   serial: string | null;
   update_type: string | null;
   seen_at: number;
+  /** How many names are missing above: matched ones beyond the bounds of a match, or any that made the body too large. */
+  names_truncated: number;
 }
 
 /** @param seenAt when the feed saw the certificate, or when it was received; epoch seconds. */
@@ -67,6 +69,7 @@ export function toRecordedPayload(
     serial: update.serial,
     update_type: update.updateType,
     seen_at: seenAt,
+    names_truncated: match.namesTruncated,
     subject_cn: update.subjectCn,
     dns_names: namesWithoutAppendedCn(reading),
   };
@@ -98,6 +101,7 @@ const unknown: RecordedFields = {
   serial: null,
   update_type: null,
   seen_at: 0,
+  names_truncated: 0,
 };
 
 /** Makes the webhook's body. Its fields are in the documented order; JSONB does not keep an order. */
@@ -130,5 +134,6 @@ export function toPayload(alert: {
     issuance_id: alert.issuanceId,
     match_basis: alert.matchBasis,
     reason: alert.reason,
+    names_truncated: recorded.names_truncated,
   };
 }

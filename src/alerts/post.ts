@@ -64,6 +64,10 @@ export class Poster {
     }
     stopTimer();
     metrics.webhook.inc({ result: result.kind === "delivered" ? "success" : "failure" });
+    if (result.reducedTo !== undefined) {
+      metrics.webhookReduced.inc({ to: result.reducedTo });
+      this.#report.reduced(delivery, result.reducedTo);
+    }
     const wasPatient = patience.isAsked;
     patience.heard(result, begunMs);
     if (!wasPatient && patience.isAsked) this.#report.patienceAsked(patience.waitMs / 1000);

@@ -1,15 +1,19 @@
 import { Webhook } from "standardwebhooks";
-import { describeError, readAnswer, resultOf, type SendResult } from "./answer.ts";
+import { type Answer, describeError, readAnswer, resultOf, type SendResult } from "./answer.ts";
+import { Bodies, type Body } from "./bodies.ts";
 import { Connections } from "./connections.ts";
 import { EchoMask } from "./echo-mask.ts";
+import type { Payload } from "./payload.ts";
 
 /** Where alerts are posted, and with which credentials. */
 export interface WebhookTarget {
   /** Has no credentials in it: they are in `authorization`. */
   url: string;
   timeoutSeconds: number;
-  /** Signs each body: `whsec_...` or plain base64. `null`: nothing is signed. */
-  secret: string | null;
+  /**
+   * Each signs every body: `whsec_...` or plain base64. Two while a secret is being changed; none: nothing is signed.
+   */
+  secrets: readonly string[];
   /** The value of the `Authorization` header. `null`: no such header. */
   authorization: string | null;
 }
@@ -22,39 +26,62 @@ export class WebhookSender {
   readonly #target: WebhookTarget;
   readonly #connections: Connections;
   readonly #mask: EchoMask;
-  readonly #signer: Webhook | null;
+  readonly #signers: readonly Webhook[];
   readonly #userAgent: string;
+  readonly #bodies = new Bodies();
 
   constructor(target: WebhookTarget, options: { version: string; connections: number }) {
     this.#target = target;
     this.#connections = new Connections({ ...options, timeoutSeconds: target.timeoutSeconds });
-    this.#signer = target.secret === null ? null : new Webhook(target.secret);
+    this.#signers = target.secrets.map((secret) => new Webhook(secret));
     this.#mask = new EchoMask({ url: target.url, tokens: tokensOf(target) });
     this.#userAgent = `certwatch/${options.version}`;
   }
 
   /**
-   * Makes one attempt. Only 2xx is success; redirects are not followed. Never rejects. Ends within the configured
-   * time-out, or when the sender is closed.
+   * Makes one attempt. Only 2xx is success; redirects are not followed. A receiver that answers 413 gets the alert again at
+   * once, cut to a smaller size: all of that is one attempt. Never rejects. Ends within the configured time-out, or when the
+   * sender is closed.
    *
    * @param webhookId is the same in all attempts of one alert (Standard Webhooks: `webhook-id`).
    */
-  async send(payload: object, webhookId: string): Promise<SendResult> {
+  async send(payload: Payload, webhookId: string): Promise<SendResult> {
     const { url, timeoutSeconds } = this.#target;
-    const body = JSON.stringify(payload);
-    // AbortSignal.timeout cannot be cleared: it would fire, and make an error, long after the attempt has ended.
-    const attempt = new AbortController();
-    let cancelTimeout = abortIn(timeoutSeconds * 1000, attempt);
+    const deadlineMs = performance.now() + timeoutSeconds * 1000;
+    let result: SendResult = { kind: "failed", error: "" };
+    for (const body of this.#bodies.of(payload)) {
+      const reduced = body.size === "1M" ? {} : { reducedTo: body.size };
+      // AbortSignal.timeout cannot be cleared: it would fire, and make an error, long after the attempt has ended.
+      const timeout = new AbortController();
+      try {
+        const answer = await this.#post(body, webhookId, deadlineMs, timeout);
+        result = { ...resultOf(answer, url, this.#mask), ...reduced };
+        if (answer.status !== 413) break;
+        this.#bodies.refused(body);
+      } catch (error) {
+        const isLate = timeout.signal.aborted;
+        const reason = isLate ? `no answer within ${timeoutSeconds} s` : describeError(error, this.#mask);
+        return { kind: "failed", error: reason, ...reduced };
+      }
+    }
+    return result;
+  }
+
+  /** Rejects when the time-out is over, or with the error of the connection. */
+  async #post(
+    { json }: Body,
+    webhookId: string,
+    deadlineMs: number,
+    timeout: AbortController,
+  ): Promise<Answer> {
+    const headers = this.#headers(webhookId, json);
+    let cancelTimeout = abortIn(deadlineMs - performance.now(), timeout);
     try {
-      const headers = this.#headers(webhookId, body);
-      const response = await this.#connections.post(url, { headers, body, signal: attempt.signal });
+      const options = { headers, body: json, signal: timeout.signal };
+      const response = await this.#connections.post(this.#target.url, options);
       cancelTimeout();
-      cancelTimeout = abortIn(maxBodyMs, attempt);
-      return resultOf(await readAnswer(response), url, this.#mask);
-    } catch (error) {
-      const isLate = attempt.signal.aborted;
-      const reason = isLate ? `no answer within ${timeoutSeconds} s` : describeError(error, this.#mask);
-      return { kind: "failed", error: reason };
+      cancelTimeout = abortIn(maxBodyMs, timeout);
+      return await readAnswer(response);
     } finally {
       cancelTimeout();
     }
@@ -72,22 +99,23 @@ export class WebhookSender {
       "webhook-id": webhookId,
     };
     if (this.#target.authorization !== null) headers.authorization = this.#target.authorization;
-    if (this.#signer !== null) {
+    if (this.#signers.length > 0) {
       const now = new Date();
       headers["webhook-timestamp"] = String(Math.floor(now.getTime() / 1000));
-      headers["webhook-signature"] = this.#signer.sign(webhookId, now, body);
+      const signatures = this.#signers.map((signer) => signer.sign(webhookId, now, body));
+      headers["webhook-signature"] = signatures.join(" ");
     }
     return headers;
   }
 }
 
 /** What of the configuration, apart from the URL, must not be shown. */
-function tokensOf({ authorization, secret }: WebhookTarget): string[] {
+function tokensOf({ authorization, secrets }: WebhookTarget): string[] {
   // The scheme is no secret: "Bearer" stands in many an error.
   const credentials = authorization?.replace(/^[a-z]+ +/i, "") ?? "";
   const basic = /^basic /i.test(authorization ?? "") ? Buffer.from(credentials, "base64").toString() : "";
   const password = basic.slice(basic.indexOf(":") + 1);
-  return [credentials, password, secret?.replace(/^whsec_/, "") ?? ""];
+  return [credentials, password, ...secrets.map((secret) => secret.replace(/^whsec_/, ""))];
 }
 
 /**

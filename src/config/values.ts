@@ -65,12 +65,20 @@ export function checked(problemOf: (text: string) => string | null) {
 /** Base64 with all of its padding or without any. */
 const base64Form = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/;
 
-/** A Standard Webhooks secret: base64 of 24 to 64 random bytes, usually with the prefix `whsec_`. */
-export function secretProblem(text: string): string | null {
+/** One Standard Webhooks secret, or two separated by a space, so that a receiver can be given a new one. */
+export function secretsProblem(text: string): string | null {
+  const secrets = text.split(/\s+/);
+  if (secrets.length > 2)
+    return "allowed are one secret, or two separated by a space: the new one and the old one";
+  if (secrets.every(isSecret)) return null;
+  return 'allowed is "whsec_" and the base64 of 24 to 64 random bytes (or two of these, separated by a space); make one with: echo "whsec_$(openssl rand -base64 32)"';
+}
+
+/** Base64 of 24 to 64 random bytes, usually with the prefix `whsec_`. */
+function isSecret(text: string): boolean {
   const base64 = text.replace(/^whsec_/, "");
   const byteLength = base64Form.test(base64) ? Buffer.from(base64, "base64").length : 0;
-  if (byteLength >= 24 && byteLength <= 64) return null;
-  return 'allowed is "whsec_" and the base64 of 24 to 64 random bytes; make one with: echo "whsec_$(openssl rand -base64 32)"';
+  return byteLength >= 24 && byteLength <= 64;
 }
 
 /** What is wrong with the value of an HTTP header. */

@@ -96,7 +96,7 @@ describeOnEveryDatabase("delivery", (open) => {
         " ",
       ),
       ..."lifetime_days source_log cert_link serial update_type seen_at".split(" "),
-      ..."alert_id issuance_id match_basis reason".split(" "),
+      ..."alert_id issuance_id match_basis reason names_truncated".split(" "),
     ]);
     expect(json).toMatchObject({
       fingerprint_sha1: row!.fingerprint,
@@ -194,6 +194,21 @@ describeOnEveryDatabase("delivery", (open) => {
     expect(await replica.rows()).toMatchObject([{ attempts: 1, is_due: true, last_error: error }]);
     expect(replica.logged("will try again")).toMatchObject([{ retry_in_s: retrySeconds }]);
     expect(receiver.count).toBe(1);
+  });
+
+  test("a receiver that answers 413 has a smaller alert within the same attempt, and that is told", async () => {
+    receiver.setBehaviour(({ body }) => (body.length > 20_000 ? 413 : 200));
+    const names = Array.from({ length: 2_000 }, (_, i) => `${i}.attacker.example.net`);
+    await replica.process([final(theirs.issue({ dnsNames: ["login.example.org", ...names] }))]);
+    const reduced = () => replica.metric("webhook_reduced_total", { to: "8k" });
+    const before = await reduced();
+    await replica.deliver(receiver.url);
+    expect(await replica.rows()).toMatchObject([{ delivered: true, attempts: 1 }]);
+    expect(receiver.count).toBe(3);
+    expect(await reduced()).toBe(before + 1);
+    expect(replica.logged("the receiver refuses large alerts")).toMatchObject([
+      { alert_id: 1, cut_to: "8k" },
+    ]);
   });
 
   test("'later' is no attempt: the event is due again, and is given up when a day of nothing else has passed", async () => {

@@ -49,7 +49,7 @@ interface JudgeOptions {
 interface DeliverOptions {
   timeoutSeconds?: number;
   maxAttempts?: number;
-  secret?: string | null;
+  secret?: string;
   authorization?: string | null;
   patience?: Patience;
 }
@@ -119,8 +119,8 @@ export class Replica {
   }
 
   deliverer(url: string, options: DeliverOptions = {}): { deliverer: Deliverer; sender: WebhookSender } {
-    const { timeoutSeconds = 10, maxAttempts = 3, secret = null, authorization = null, patience } = options;
-    const config = { url, timeoutSeconds, maxAttempts, secret, authorization };
+    const { timeoutSeconds = 10, maxAttempts = 3, secret, authorization = null, patience } = options;
+    const config = { url, timeoutSeconds, maxAttempts, secrets: secret ? [secret] : [], authorization };
     const sender = new WebhookSender(config, { version: "1.2.3", connections: 32 });
     const delivererOptions = { ...this, sender, timeoutSeconds, maxAttempts };
     return { sender, deliverer: new Deliverer({ ...delivererOptions, ...(patience && { patience }) }) };

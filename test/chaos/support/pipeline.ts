@@ -41,7 +41,7 @@ export function startPipeline(options: {
     onError: (error: unknown) => void errors.push(error),
   };
   const sender = new WebhookSender(
-    { url: options.webhookUrl, timeoutSeconds, secret: null, authorization: null },
+    { url: options.webhookUrl, timeoutSeconds, secrets: [], authorization: null },
     { version: "chaos", connections: concurrency },
   );
   const deliverer = new Deliverer({ ...shared, sender, timeoutSeconds, maxAttempts: 3 });

@@ -28,7 +28,7 @@ const maxWaitingBytes = 64 * 1024 * 1024;
  */
 export function createLogger(level: LogLevel): Logger {
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
-  // Not `process.stdout.isTTY`: see `cli.ts`.
+  // Not `process.stdout.isTTY`: see `cli/main.ts`.
   if (!isatty(1)) {
     return pino(
       {

@@ -234,16 +234,17 @@ describe("one bad field never hides the rest", () => {
     expect(parse('{"__proto__":{"message_type":"heartbeat"}}')).toEqual({ type: "other" });
   });
 
-  test("the leaf itself is kept where nothing else identifies it, and is given up where it is nested too deeply", () => {
+  test("the leaf itself is kept where nothing else identifies it, or given up where Node.js cannot write it", () => {
     const leaf = { all_domains: ["a.example"], serial_number: "", x: 1 };
     expect(
       updateOf(JSON.stringify({ message_type: "certificate_update", data: { leaf_cert: leaf } })).leafJson,
     ).toBe(JSON.stringify(leaf));
     const deep = `${"[".repeat(200_000)}${"]".repeat(200_000)}`;
-    const update = updateOf(
-      `{"message_type":"certificate_update","data":{"leaf_cert":{"all_domains":["a.example"],"x":${deep}}}}`,
-    );
-    expect(update).toMatchObject({ allDomains: ["a.example"], leafJson: null });
+    const deepLeaf = `{"all_domains":["a.example"],"x":${deep}}`;
+    const update = updateOf(`{"message_type":"certificate_update","data":{"leaf_cert":${deepLeaf}}}`);
+    expect(update.allDomains).toEqual(["a.example"]);
+    // JSON.stringify overflows the stack up to Node.js 24, and writes any depth from 26 on.
+    expect([null, deepLeaf]).toContain(update.leafJson);
   });
 
   test("arbitrary JSON in the place of any part: never throws, and what comes out has its types", () => {

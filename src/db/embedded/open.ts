@@ -132,7 +132,7 @@ function workerUrl(): URL {
 
 /** Resolves when the worker is ready (`serve`), or when it has finished (`create`). */
 function startWorker(workerData: ForWorker, log: ((line: string) => void) | undefined): Promise<Worker> {
-  // Otherwise Node.js pipes both to `process.stdout`, which makes writing the log slow: `cli.ts` says why.
+  // Otherwise Node.js pipes both to `process.stdout`, which makes writing the log slow: `cli/main.ts` says why.
   const worker = new Worker(workerUrl(), { workerData, execArgv: [], stdout: true, stderr: true });
   for (const output of [worker.stdout, worker.stderr])
     output.on("data", (text) => process.stderr.write(text));

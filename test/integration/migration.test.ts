@@ -1,4 +1,5 @@
-import { readFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { countAlerts } from "../../src/alerts/sql/count-alerts.ts";
 import { pruneAlerts } from "../../src/alerts/sql/prune-alerts.ts";
@@ -13,7 +14,7 @@ import { describeIfAvailable } from "../support/skip.ts";
 import { final, insertInventory, inventoryRow, ours, precertificate, theirs } from "../support/updates.ts";
 
 const deadlineMs = 60_000;
-const schema = readFileSync(new URL("../../schema.sql", import.meta.url), "utf8");
+const schemaFile = fileURLToPath(new URL("../../schema.sql", import.meta.url));
 
 /** The tables as the reference implementation makes them. */
 const reference = `
@@ -218,8 +219,21 @@ describeIfAvailable("a role with the least privileges on PostgreSQL", NO_POSTGRE
     });
   });
 
-  test("psql applies the file as it stands", async () => {
-    expect(schema).toMatch(/^BEGIN;$/m);
-    expect(schema.trimEnd()).toMatch(/COMMIT;$/);
+  test("psql applies the file as it stands, again and again, and makes what certwatch migrate makes", async () => {
+    const dsns = await Promise.all([1, 2].map(() => cluster.createDatabase({ schema: false })));
+    const [byProgram, byPsql] = dsns.map((dsn) => new Replica(dsn)) as [Replica, Replica];
+    try {
+      await applySchema(byProgram.db, deadlineMs);
+      for (const _ of [1, 2]) {
+        const { status, stderr } = spawnSync("psql", ["-v", "ON_ERROR_STOP=1", "-f", schemaFile, dsns[1]!], {
+          encoding: "utf8",
+        });
+        expect([status, stderr.replaceAll(/^.*NOTICE:.*\n/gm, "")]).toEqual([0, ""]);
+      }
+      expect(await byPsql.query(structure)).toEqual(await byProgram.query(structure));
+    } finally {
+      await byProgram.db.end();
+      await byPsql.db.end();
+    }
   });
 });

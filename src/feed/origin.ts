@@ -3,23 +3,23 @@ import { hasBytesAt } from "./key-search.ts";
 import { toEpochSeconds } from "./message.ts";
 import { hasBytesBefore, SourceTable } from "./source-table.ts";
 
-const NEWLINE = 0x0a;
-const QUOTE = 0x22;
-const COMMA = 0x2c;
-const POINT = 0x2e;
-const ZERO = 0x30;
-const NINE = 0x39;
-const COLON = 0x3a;
-const UPPER_X = 0x58;
-const LOWER_R = 0x72;
-const CLOSE_BRACE = 0x7d;
+const newline = 0x0a;
+const quote = 0x22;
+const commaByte = 0x2c;
+const pointByte = 0x2e;
+const zero = 0x30;
+const nine = 0x39;
+const colon = 0x3a;
+const upperX = 0x58;
+const lowerR = 0x72;
+const closeBrace = 0x7d;
 
-const INDEX_FIRST = Buffer.from('{"data":{"cert_index":');
-const TYPE_FIRST = Buffer.from('{"message_type":"certificate_update","data":{');
-const CERT_INDEX = Buffer.from(',"cert_index":');
-const SOURCE_LAST = Buffer.from('"}}}');
-const TIMESTAMP = Buffer.from(',"timestamp":');
-const SUBMISSION_TIMESTAMP = Buffer.from(',"submission_timestamp":');
+const indexFirst = Buffer.from('{"data":{"cert_index":');
+const typeFirst = Buffer.from('{"message_type":"certificate_update","data":{');
+const certIndex = Buffer.from(',"cert_index":');
+const sourceLast = Buffer.from('"}}}');
+const timestampBytes = Buffer.from(',"timestamp":');
+const submissionTimestamp = Buffer.from(',"submission_timestamp":');
 
 // Lengths of the fixed text between the parts that differ.
 const afterUpdateType = '"},"message_type":"certificate_update"}'.length;
@@ -78,9 +78,9 @@ export class OriginReader {
    */
   read(message: Buffer): number {
     if (message.length < minMessageBytes) return noLog;
-    const end = message[message.length - 1] === NEWLINE ? message.length - 1 : message.length;
-    if (hasBytesAt(message, 0, INDEX_FIRST)) return this.#readIndexFirst(message, end);
-    return hasBytesAt(message, 0, TYPE_FIRST) ? this.#readTypeFirst(message, end) : noLog;
+    const end = message[message.length - 1] === newline ? message.length - 1 : message.length;
+    if (hasBytesAt(message, 0, indexFirst)) return this.#readIndexFirst(message, end);
+    return hasBytesAt(message, 0, typeFirst) ? this.#readTypeFirst(message, end) : noLog;
   }
 
   /**
@@ -90,16 +90,16 @@ export class OriginReader {
   timestampEpochSeconds(message: Buffer): number | null {
     const end = this.#timestampEnd;
     // A key of another length than `type` behind the number moves `end` into it: then some of its digits would be read.
-    if (message[end] !== COMMA) return null;
+    if (message[end] !== commaByte) return null;
     const start = numberStart(message, end);
     if (start === end) return null;
     const hasKey =
-      hasBytesBefore(message, start, TIMESTAMP) || hasBytesBefore(message, start, SUBMISSION_TIMESTAMP);
+      hasBytesBefore(message, start, timestampBytes) || hasBytesBefore(message, start, submissionTimestamp);
     return hasKey ? toEpochSeconds(Number(message.toString("latin1", start, end))) : null;
   }
 
   #readIndexFirst(message: Buffer, end: number): number {
-    if (!this.#readIndex(message, INDEX_FIRST.length)) return noLog;
+    if (!this.#readIndex(message, indexFirst.length)) return noLog;
     const sourceEnd = this.#sourceEnd(message, end);
     if (sourceEnd === -1) return noLog;
     this.isDeduplicated = false;
@@ -108,15 +108,15 @@ export class OriginReader {
   }
 
   #readTypeFirst(message: Buffer, end: number): number {
-    if (!hasBytesBefore(message, end, SOURCE_LAST)) return noLog;
-    const sourceEnd = end - SOURCE_LAST.length + 1;
+    if (!hasBytesBefore(message, end, sourceLast)) return noLog;
+    const sourceEnd = end - sourceLast.length + 1;
     const source = this.#sources.endingAt(message, sourceEnd);
     if (source === null) return noLog;
     const sourceStart = sourceEnd - source.length;
-    const index = message.lastIndexOf(CERT_INDEX, sourceStart);
+    const index = message.lastIndexOf(certIndex, sourceStart);
     if (index === -1 || sourceStart - index > maxBytesToIndex) return noLog;
-    if (!this.#readIndex(message, index + CERT_INDEX.length)) return noLog;
-    const hasSubmission = hasBytesBefore(message, numberStart(message, sourceStart), SUBMISSION_TIMESTAMP);
+    if (!this.#readIndex(message, index + certIndex.length)) return noLog;
+    const hasSubmission = hasBytesBefore(message, numberStart(message, sourceStart), submissionTimestamp);
     this.#timestampEnd = hasSubmission ? sourceStart : 0;
     this.isDeduplicated = hasSubmission || !source.hasUrlFirst;
     return source.log;
@@ -128,10 +128,10 @@ export class OriginReader {
     let cursor = at;
     for (; ; cursor++) {
       const byte = message[cursor] as number;
-      if (!(byte >= ZERO && byte <= NINE)) break;
-      value = value * 10 + (byte - ZERO);
+      if (!(byte >= zero && byte <= nine)) break;
+      value = value * 10 + (byte - zero);
     }
-    if (cursor === at || message[cursor] !== COMMA || value > Number.MAX_SAFE_INTEGER) return false;
+    if (cursor === at || message[cursor] !== commaByte || value > Number.MAX_SAFE_INTEGER) return false;
     this.index = value;
     return true;
   }
@@ -144,27 +144,27 @@ export class OriginReader {
   #sourceEnd(message: Buffer, end: number): number {
     const updateTypeEnd = end - afterUpdateType;
     let updateType = updateTypeEnd - "X509LogEntry".length;
-    if (message[updateType] !== UPPER_X) updateType = updateTypeEnd - "PrecertLogEntry".length;
-    if (message[updateType - 1] !== QUOTE || message[updateTypeEnd + 1] !== CLOSE_BRACE) return -1;
+    if (message[updateType] !== upperX) updateType = updateTypeEnd - "PrecertLogEntry".length;
+    if (message[updateType - 1] !== quote || message[updateTypeEnd + 1] !== closeBrace) return -1;
     const brace = updateType - afterSource;
-    if (message[brace] !== CLOSE_BRACE || message[brace - 1] !== QUOTE) return -1;
+    if (message[brace] !== closeBrace || message[brace - 1] !== quote) return -1;
     this.#timestampEnd = 0;
     let logType = brace - 1 - "rfc6962".length;
-    if (message[logType] !== LOWER_R) logType = brace - 1 - "tiled".length;
-    if (message[logType - 1] !== QUOTE || message[logType - 2] !== COLON) return brace;
+    if (message[logType] !== lowerR) logType = brace - 1 - "tiled".length;
+    if (message[logType - 1] !== quote || message[logType - 2] !== colon) return brace;
     const timestampEnd = logType - beforeLogType;
     this.#timestampEnd = timestampEnd;
-    return numberStart(message, timestampEnd) - TIMESTAMP.length;
+    return numberStart(message, timestampEnd) - timestampBytes.length;
   }
 }
 
 /** Where a decimal number begins, given where it ends (`end` is the place behind its last digit). */
 function numberStart(message: Buffer, end: number): number {
   // The usual case, 1761918776.523: ten digits, a point, three digits.
-  if (message[end - 15] === COLON) return end - 14;
+  if (message[end - 15] === colon) return end - 14;
   let start = end;
   while (end - start < maxNumberBytes && isDigitOrPoint(message[start - 1] as number)) start--;
   return start;
 }
 
-const isDigitOrPoint = (byte: number) => (byte >= ZERO && byte <= NINE) || byte === POINT;
+const isDigitOrPoint = (byte: number) => (byte >= zero && byte <= nine) || byte === pointByte;

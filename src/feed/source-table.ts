@@ -1,8 +1,8 @@
 import type { CtLogs } from "./ct-logs.ts";
 import { hasBytesAt } from "./key-search.ts";
 
-const SOURCE = Buffer.from(',"source":{');
-const URL_KEY = Buffer.from('"url":"');
+const sourceBytes = Buffer.from(',"source":{');
+const urlKey = Buffer.from('"url":"');
 
 /** The longest `source` object that is read, bytes. */
 const maxSourceBytes = 1024;
@@ -51,18 +51,18 @@ export class SourceTable {
     const bucket = hash >>> 24;
     for (let source = this.#buckets[bucket] ?? null; source !== null; source = source.nextInBucket) {
       if (!hasBytesBefore(message, end, source.compared)) continue;
-      if (hasBytesAt(message, end - source.length, SOURCE)) return source;
+      if (hasBytesAt(message, end - source.length, sourceBytes)) return source;
     }
     return this.#newSource(message, end, bucket);
   }
 
   /** Parses a source that was not seen before; `null` where the text is no source. */
   #newSource(message: Buffer, end: number, bucket: number): Source | null {
-    const start = message.lastIndexOf(SOURCE, end - 1);
+    const start = message.lastIndexOf(sourceBytes, end - 1);
     if (start === -1 || end - start > maxSourceBytes) return null;
-    const parsed = parseSource(message.toString("utf8", start + SOURCE.length, end));
+    const parsed = parseSource(message.toString("utf8", start + sourceBytes.length, end));
     if (parsed === null) return null;
-    const urlStart = message.lastIndexOf(URL_KEY, end - 1);
+    const urlStart = message.lastIndexOf(urlKey, end - 1);
     const source = {
       log: this.#logs.numberOf(parsed.url),
       length: end - start,

@@ -202,6 +202,17 @@ describeOnEveryDatabase("recording", (open) => {
     });
   });
 
+  test("a feed's time that lies in the future keeps no row from being pruned; the payload has it as it came", async () => {
+    const future = 4_000_000_000;
+    await replica.record([{ ...someFinal(), seenEpochSeconds: future }]);
+    const [row] = await replica.query<{ ahead: number; seen_at: number }>(
+      `SELECT seen_at - EXTRACT(EPOCH FROM now())::bigint AS ahead, (payload ->> 'seen_at')::bigint AS seen_at
+       FROM public.alerts`,
+    );
+    expect(row!.ahead).toBeLessThanOrEqual(1);
+    expect(row!.seen_at).toBe(future);
+  });
+
   describe("a row that the database refuses", () => {
     const refuse = (condition: string, state: string) =>
       replica.query(`

@@ -20,7 +20,9 @@ export async function recordCertificates(
       text: `
         INSERT INTO public.alerts (certificate_key, merged_keys, issuance_id, tbs_sha256, der_state, fingerprint, sans, matched, issuer, seen_at,
                                    payload, last_error, severity, recorded_at, judge_at, next_attempt_at)
-        SELECT r.certificate_key, r.other_keys, r.issuance_id, r.tbs_sha256, r.der_state, r.fingerprint, r.sans, r.matched, r.issuer, r.seen_at,
+        SELECT r.certificate_key, r.other_keys, r.issuance_id, r.tbs_sha256, r.der_state, r.fingerprint, r.sans, r.matched, r.issuer,
+               -- A feed's clock that runs ahead must not keep the row from being pruned.
+               CASE WHEN r.seen_at > EXTRACT(EPOCH FROM now()) + 3600 THEN EXTRACT(EPOCH FROM now())::bigint ELSE r.seen_at END,
                r.payload, r.last_error, 'pending', now(),
                -- Two messages that are one certificate have one grace: the first one's.
                LEAST(now() + $2::float8 * interval '1 second',

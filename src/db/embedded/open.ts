@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { createConnection } from "node:net";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -75,7 +75,6 @@ export async function openEmbedded(options: {
     // initdb takes half a gigabyte, which its worker never gives back. So this worker ends before the next begins.
     if (!existsSync(path)) await startWorker({ task: "create", path }, options.log);
     const worker = await startWorker({ task: "serve", path, socketPath }, options.log);
-    chmodSync(socketPath, 0o600);
     return supervise(worker, dataDir, unlock, options.onFailure);
   } catch (error) {
     unlock();

@@ -1,4 +1,6 @@
+import { chmodSync, mkdirSync, renameSync, rmdirSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
+import { dirname, join } from "node:path";
 import type { PGlite } from "@electric-sql/pglite";
 import {
   copyInTextMessage,
@@ -38,17 +40,30 @@ export class EmbeddedServer {
   #last: Client | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
   #pumping: Promise<void> | undefined;
+  #path = "";
 
   constructor(db: PGlite) {
     this.#db = db;
     this.#server = createServer((socket) => this.#accept(socket));
   }
 
+  /**
+   * Listens at `path`, where nobody but the owner can connect, whatever the umask. A socket has the umask's mode from the
+   * moment it is bound, so it is bound in a folder that is closed to others, restricted there, and then moved to its place.
+   */
   async listen(path: string): Promise<void> {
+    const folder = join(dirname(path), ".sock");
+    rmSync(folder, { recursive: true, force: true }); // left by a process that was killed
+    mkdirSync(folder, { mode: 0o700 });
+    const draft = join(folder, "s");
     await new Promise<void>((resolve, reject) => {
       this.#server.once("error", reject);
-      this.#server.listen(path, resolve);
+      this.#server.listen(draft, resolve);
     });
+    chmodSync(draft, 0o600);
+    renameSync(draft, path);
+    rmdirSync(folder);
+    this.#path = path;
   }
 
   /** Disconnects every client, and rolls an open transaction back. */
@@ -56,6 +71,7 @@ export class EmbeddedServer {
     const closed = new Promise((resolve) => this.#server.close(resolve));
     for (const client of this.#clients) client.socket.destroy();
     await closed;
+    rmSync(this.#path, { force: true }); // Node.js removes the path that it bound
     clearTimeout(this.#idleTimer);
     await this.#pumping;
     if (this.#holder !== undefined) await this.#rollback();

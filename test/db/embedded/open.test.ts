@@ -1,11 +1,11 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, statSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, statSync, watch } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import pg from "pg";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { parseDsn } from "../../../src/db/dsn.ts";
 import { type Embedded, EmbeddedError, openEmbedded } from "../../../src/db/embedded/open.ts";
 import { errorKind } from "../../../src/db/errors.ts";
@@ -13,6 +13,7 @@ import { type Database, openPool } from "../../../src/db/pool.ts";
 import { byHand } from "../../support/by-hand.ts";
 import { embeddedDir } from "../../support/embedded.ts";
 import { describeIfAvailable } from "../../support/skip.ts";
+import { patienceMs } from "../../support/wait.ts";
 
 /** Cleanups of the running test, last in, first out. */
 const cleanups: (() => unknown)[] = [];
@@ -129,6 +130,28 @@ describe("the embedded database", () => {
     await openAt(dataDir);
     expect(statSync(join(dataDir, ".s.PGSQL.5432")).mode & 0o777).toBe(0o600);
     expect(statSync(join(dataDir, "pgdata")).mode & 0o077).toBe(0);
+  });
+
+  test("makes a socket that nobody else can connect to, whatever the umask, not even for a moment", async () => {
+    const dataDir = join(await temporaryDir(), "open-to-all");
+    mkdirSync(dataDir);
+    chmodSync(dataDir, 0o755);
+    const seen = new Set<string>();
+    const watcher = watch(dataDir, (_, name) => {
+      if (name !== ".s.PGSQL.5432") return;
+      const mode = statSync(join(dataDir, name), { throwIfNoEntry: false })?.mode;
+      if (mode !== undefined) seen.add((mode & 0o777).toString(8));
+    });
+    const umask = process.umask(0);
+    try {
+      await openAt(dataDir);
+      await vi.waitFor(() => expect(seen.size).toBeGreaterThan(0), { timeout: patienceMs });
+    } finally {
+      process.umask(umask);
+      watcher.close();
+    }
+    expect([...seen]).toEqual(["600"]);
+    expect(readdirSync(dataDir).filter((name) => name.startsWith(".sock"))).toEqual([]);
   });
 
   test("refuses a folder whose socket the system cannot address", async () => {

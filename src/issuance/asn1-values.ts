@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 
-/** Values of ASN.1 types as certstream servers write them. Where servers differ, as certstream-server-go does. */
+/** This file writes ASN.1 values as certstream servers do. Where servers differ, it follows certstream-server-go. */
 
 const [numericStringTag, printableStringTag, t61StringTag, ia5StringTag] = [0x12, 0x13, 0x14, 0x16];
 const [utf8StringTag, bmpStringTag] = [0x0c, 0x1e];
@@ -15,8 +15,8 @@ const textTags = new Set([
 const [utcTimeTag, constructedBit] = [0x17, 0x20];
 
 /**
- * Octets as text, U+FFFD for each one that is no UTF-8: what Go's JSON encoder makes of any string. (`TextDecoder` writes
- * one U+FFFD for several.)
+ * Decodes octets as UTF-8. Each octet that is not valid UTF-8 becomes one U+FFFD, as in Go's JSON encoder.
+ * (`TextDecoder` writes one U+FFFD for several such octets.)
  */
 export function utf8Text(octets: Buffer): string {
   if (isUtf8(octets)) return octets.toString("utf8");
@@ -36,13 +36,13 @@ export function utf8Text(octets: Buffer): string {
   return text.toString("utf8", 0, length);
 }
 
-/** How many octets the character of UTF-8 (RFC 3629 section 4) at this place has; 0 where there is none. */
+/** Returns the length in octets of the UTF-8 character (RFC 3629 section 4) at offset `at`; 0 if none starts there. */
 function characterLength(octets: Buffer, at: number): number {
   const first = octets[at]!;
   if (first < 0x80) return 1;
   if (first < 0xc2 || first > 0xf4) return 0;
   const length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-  // Neither overlong, nor a surrogate, nor beyond U+10FFFF.
+  // These bounds exclude overlong forms, surrogates and characters beyond U+10FFFF.
   const least = first === 0xe0 ? 0xa0 : first === 0xf0 ? 0x90 : 0x80;
   const greatest = first === 0xed ? 0x9f : first === 0xf4 ? 0x8f : 0xbf;
   const second = octets[at + 1] ?? 0;
@@ -51,15 +51,15 @@ function characterLength(octets: Buffer, at: number): number {
   return length;
 }
 
-/** Whether an element of this tag is a string to certificate-transparency-go (asn1/asn1.go, parseField), in pieces or not. */
+/** Whether certificate-transparency-go (asn1/asn1.go, parseField) reads this tag as a string, in pieces or not. */
 export const isText = (tag: number): boolean => textTags.has(tag & ~constructedBit);
 
 /**
- * The text of a string; `null` where its octets are none of its type. Never has a lone surrogate.
+ * Returns the text of a string; `null` if its octets are not valid for its type. The text never has a lone surrogate.
  *
- * What other servers write for the same octets: certstream-server-rust leaves out a T61String that is no UTF-8, and takes
- * the octets of any type for UTF-8, BMPString and UniversalString included; CaliDog's takes a T61String for Latin-1, and
- * writes `""` for the types that it does not know, BMPString among them.
+ * Other servers write other text for the same octets. certstream-server-rust decodes every type as UTF-8, even
+ * BMPString and UniversalString, and leaves out a T61String that is not UTF-8. CaliDog's server decodes a T61String as
+ * Latin-1, and writes `""` for types that it does not know, such as BMPString.
  */
 export function textOf(tag: number, octets: Buffer): string | null {
   switch (tag & ~constructedBit) {
@@ -72,7 +72,7 @@ export function textOf(tag: number, octets: Buffer): string | null {
   }
 }
 
-/** UTF-16, the most significant octet first. Go drops one U+0000 at the end (asn1/asn1.go, parseBMPString). */
+/** Decodes big-endian UTF-16, and drops one U+0000 at the end as Go does (asn1/asn1.go, parseBMPString). */
 function bmpText(octets: Buffer): string {
   const text = Buffer.from(octets).swap16().toString("utf16le");
   return (text.endsWith("\0") ? text.slice(0, -1) : text).toWellFormed();
@@ -80,12 +80,12 @@ function bmpText(octets: Buffer): string {
 
 const utcTime = /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?(Z|[+-]\d{4})?$/;
 const generalizedTime = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?(?:[.,]\d+)?(Z|[+-]\d{4})?$/;
-/** Longer ones are no time. */
+/** The longest UTCTime or GeneralizedTime that is read, in octets. */
 const maxTimeLength = 64;
 
 /**
- * Epoch seconds of a UTCTime or GeneralizedTime; `null` where it is no time. Seconds may be missing, and an offset may stand
- * in the place of Z (X.680 sections 46 and 47), though certificates must have neither (RFC 5280 section 4.1.2.5).
+ * Reads a UTCTime or GeneralizedTime. Returns epoch seconds; `null` if the octets are no valid time. The time may lack
+ * seconds or have a UTC offset instead of Z (X.680 sections 46 and 47), though RFC 5280 section 4.1.2.5 forbids both.
  */
 export function epochSecondsOf(tag: number, octets: Buffer): number | null {
   if (octets.length > maxTimeLength) return null;
@@ -104,7 +104,7 @@ export function epochSecondsOf(tag: number, octets: Buffer): number | null {
   ];
   const fullYear = isUtcTime ? year + (year < 50 ? 2000 : 1900) : year;
   if (month < 1 || month > 12 || day < 1 || hours > 23 || minutes > 59 || seconds > 59) return null;
-  // Date.UTC takes years below 100 for those of the twentieth century.
+  // Not `Date.UTC`: it reads years below 100 as 19xx.
   const date = new Date(0);
   date.setUTCFullYear(fullYear, month - 1, day);
   if (date.getUTCDate() !== day) return null;
@@ -115,16 +115,17 @@ export function epochSecondsOf(tag: number, octets: Buffer): number | null {
   return offset[1] === "+" ? time - offsetSeconds : time + offsetSeconds;
 }
 
-/** Octets beyond this are no serial number of a certificate; `message.ts` has the exact bound, in digits. */
+/** The longest INTEGER that becomes text, in octets. `message.ts` has the exact bound for serial numbers, in digits. */
 const maxIntegerLength = 1_000;
 
 /**
- * A serial number in the digits of certstream-server-go (`ct-parser.go`, formatSerialNumber): upper-case hex of an even
- * length, a minus sign before a negative number, and a zero before that where the length would be odd. CaliDog's writes the
- * same number without the zeros. certstream-server-rust writes the octets, which is another number where it is negative.
+ * Writes a serial number as certstream-server-go does (`ct-parser.go`, formatSerialNumber): upper-case hex, with a
+ * minus sign if the number is negative. If that text has an odd length, a zero is put in front, even before a minus
+ * sign. CaliDog's server leaves this zero out. certstream-server-rust writes the octets of the INTEGER, so a negative
+ * number becomes another number.
  *
  * @param octets the contents of an INTEGER, one octet or more (X.690 section 8.3)
- * @returns `null` for a number that is too large to be of use
+ * @returns the text; `null` if the number is too large for a serial number
  */
 export function serialText(octets: Buffer): string | null {
   const isNegative = octets[0]! >= 0x80;

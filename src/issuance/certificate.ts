@@ -6,19 +6,19 @@ import { preCertTbsOf } from "./tbs.ts";
 import { readX509, type X509 } from "./x509.ts";
 
 /**
- * What a certificate says, read from its DER, written as honest servers write it in JSON: the same `issuance_id` comes of
- * both. Absent and unusable are `null`, as in `CertUpdate`. Strings have any length that the DER has room for; U+0000 may
- * be in them, lone surrogates are not.
+ * The fields of a certificate, read from its DER. They are written as honest servers write them in JSON, so the DER and
+ * the JSON of a certificate give the same `issuance_id`. A field that is absent or unusable is `null`, as in
+ * `CertUpdate`. Strings can be as long as the DER; they may contain U+0000, but no lone surrogates.
  */
 export interface ReadCertificate {
-  /** Of the bytes, all of them. Lower-case hex, like every hash here. */
+  /** SHA-1 of all bytes that were given. Lower-case hex, like every hash here. */
   fingerprintSha1: string;
   fingerprintSha256: string;
   /** SHA-256 of the SubjectPublicKeyInfo's bytes. */
   spkiSha256: string;
-  /** It has the poison (RFC 6962 section 3.1). */
+  /** Whether the certificate has the poison extension (RFC 6962 section 3.1). */
   isPrecertificate: boolean;
-  /** See `serialText`; `null` for 0, and for a number too large to be of use. */
+  /** The serial number as `serialText` writes it; `null` if it is 0 or too large to be of use. */
   serial: string | null;
   notBeforeEpochSeconds: number | null;
   notAfterEpochSeconds: number | null;
@@ -26,27 +26,27 @@ export interface ReadCertificate {
   issuerO: string | null;
   issuerAggregated: string | null;
   subjectCn: string | null;
-  /** The dNSNames of the subject alternative names in their order; 300,000 at most, of `read` certificates all. */
+  /** The dNSNames of the subject alternative names, in their order: at most 300,000, and all if the state is `read`. */
   dnsNames: string[];
-  /** `dnsNames`, then the CN where it is not among them. The CN of a CA is no name of a host. */
+  /** `dnsNames`, then the CN if `dnsNames` lacks it. The CN of a CA is not added: it is not a host name. */
   allDomains: string[];
 }
 
-/** What the bytes in `as_der` are. */
+/** The result of reading the bytes in `as_der`. */
 export type DerReading =
-  /** One certificate. */
+  /** The bytes are exactly one certificate. */
   | { state: "read"; certificate: ReadCertificate; tbsSha256: string }
   /**
-   * A certificate to Go or to OpenSSL, but not one that every reader would read alike: it has no TBS hash. What it says is
-   * the most that any reader could find in it, and not to be relied on.
+   * Go or OpenSSL reads the bytes as a certificate, but not every reader would read the same in them, so there is no
+   * TBS hash. `certificate` has the most that any reader could find. Do not rely on its fields.
    */
   | { state: "unreadable"; certificate: ReadCertificate; problem: string }
-  /** No certificate to either of them. */
+  /** Neither Go nor OpenSSL reads the bytes as a certificate. */
   | { state: "junk"; fingerprintSha256: string; problem: string };
 
 /**
- * Reads what `as_der` held. Never throws; takes O(length) and bounded stack. `problem` is a clause for people, such as
- * `it has two SCT list extensions`.
+ * Reads the bytes of `as_der`. Never throws; takes O(length) time and a bounded stack. `problem` in the result is a
+ * clause for people, such as `it has two SCT list extensions`.
  */
 export function readDer(der: Uint8Array): DerReading {
   let x509: X509;

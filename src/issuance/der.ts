@@ -1,40 +1,40 @@
 /**
- * A reader for DER (ITU-T X.690) that copies nothing: elements are offsets into the bytes. It also reads BER, which
- * OpenSSL takes for DER, and remembers where it met any. It never looks inside an element that nobody asks about.
+ * A reader for DER (ITU-T X.690) that copies nothing: elements are offsets into the bytes. The reader also accepts BER,
+ * as OpenSSL does, and remembers where it first met BER. It looks inside an element only when the caller asks for that.
  */
 
 /** Where an element starts, where its contents start and end, and where the element after it starts. */
 export interface Element {
   /**
-   * The identifier octet: class, constructed bit and tag number. A number of 31 or more, which X.509 has none of, reads as
-   * 31, so that it equals no tag of ours.
+   * The identifier octet: class, constructed bit and tag number. A tag number of 31 or more reads as 31. X.509 has no
+   * such tags, so an element with one equals no tag that certwatch looks for.
    */
   tag: number;
   start: number;
   contents: number;
-  /** Exclusive. Behind it, an element of indefinite length has two octets more. */
+  /** The end of the contents, exclusive. An element of indefinite length has two more octets after its contents. */
   end: number;
   next: number;
 }
 
-/** The bytes are not what a certificate needs at this place. The message is a phrase for people. */
+/** The error for bytes that are not what a certificate needs at their place. The message is a phrase for people. */
 export class Malformed extends Error {}
 
 interface Header {
   tag: number;
   contents: number;
-  /** -1 where the length is indefinite. */
+  /** The length of the contents in octets; -1 if the length is indefinite. */
   length: number;
   isDer: boolean;
 }
 
 const constructedBit = 0x20;
 const highTagNumber = 0x1f;
-/** Go and OpenSSL refuse larger ones. */
+/** The largest tag number that Go and OpenSSL accept. */
 const maxTagNumber = 0x7fff_ffff;
-/** OpenSSL joins strings in pieces that are nested this deep (crypto/asn1/tasn_dec.c, ASN1_MAX_STRING_NEST). */
+/** The deepest nesting of string pieces that OpenSSL joins (crypto/asn1/tasn_dec.c, ASN1_MAX_STRING_NEST). */
 const maxStringNesting = 5;
-/** Longer identifiers than this are none of those that certificates are read for, however they are padded. */
+/** The longest object identifier that is read, in octets. certwatch looks for shorter ones only, even when padded. */
 const maxObjectIdentifierLength = 64;
 
 export class DerReader {
@@ -47,8 +47,8 @@ export class DerReader {
   }
 
   /**
-   * The element at `start`, which ends by `limit`; `null` where there is none. Takes constant time, for an indefinite
-   * length O(length).
+   * Returns the element at `start`; `null` if no element there ends by `limit`. Takes constant time, but O(length) if
+   * the element has an indefinite length.
    */
   elementAt(start: number, limit: number): Element | null {
     const header = this.#headerAt(start, limit);
@@ -62,8 +62,10 @@ export class DerReader {
   }
 
   /**
-   * What is inside an explicit tag (X.690 section 8.14) at `start`. `isExact` is false where the tag claims another length
-   * than that; certificate-transparency-go never looks at it (asn1/asn1.go, parseField), and goes on behind the inner one.
+   * Returns the element inside the explicit tag (X.690 section 8.14) at `start`; `null` if there is none. `isExact` is
+   * false if the length that the explicit tag claims is not the length of the inner element.
+   * certificate-transparency-go ignores the claimed length (asn1/asn1.go, parseField) and goes on after the inner
+   * element; then `next` is there, too.
    */
   explicitAt(
     start: number,
@@ -77,7 +79,7 @@ export class DerReader {
     return { tag: header.tag, inner, next: isExact ? outer.next : inner.next, isExact };
   }
 
-  /** The children of `parent` one after the other. Throws `Malformed` where one breaks off, once the others were given. */
+  /** Yields the children of `parent` in their order. At a child that breaks off, throws `Malformed`. */
   *children(parent: Element): Generator<Element, void> {
     for (let at = parent.contents; at < parent.end; ) {
       const child = this.elementAt(at, parent.end);
@@ -88,8 +90,8 @@ export class DerReader {
   }
 
   /**
-   * Whether the element is a SEQUENCE OF or a SET OF, by the tag of one. OpenSSL takes those without the constructed bit
-   * as well (crypto/asn1/tasn_dec.c, asn1_template_noexp_d2i), which no DER has.
+   * Whether the element is a SEQUENCE OF or a SET OF, whichever `tag` says. OpenSSL also accepts the tag without its
+   * constructed bit (crypto/asn1/tasn_dec.c, asn1_template_noexp_d2i), which DER does not allow.
    */
   isListOf(tag: number, element: Element): boolean {
     if (element.tag === (tag & ~constructedBit)) this.berAt ??= element.start;
@@ -97,8 +99,8 @@ export class DerReader {
   }
 
   /**
-   * What is in a string of octets or characters. In BER a string may come in pieces, which are joined (X.690 section 8.7);
-   * `null` where they cannot be.
+   * Returns the contents of an octet string or character string. A BER string may come in pieces (X.690 section 8.7):
+   * the pieces are joined. Returns `null` if they cannot be joined.
    */
   octets(element: Element): Buffer | null {
     if ((element.tag & constructedBit) === 0) return this.bytes.subarray(element.contents, element.end);
@@ -108,7 +110,10 @@ export class DerReader {
     return length === null ? null : joined.subarray(0, length);
   }
 
-  /** Copies the octets of a string in pieces to `target`, from `at` on, and returns where they end. */
+  /**
+   * Copies the octets of a string in pieces to `target`, from offset `at` on. Returns the offset where they end; `null`
+   * if a piece breaks off or is nested too deep.
+   */
   #copyPieces(element: Element, target: Buffer, at: number, nestingLeft: number): number | null {
     if ((element.tag & constructedBit) === 0) {
       return at + this.bytes.copy(target, at, element.contents, element.end);
@@ -125,9 +130,9 @@ export class DerReader {
   }
 
   /**
-   * The contents of an OBJECT IDENTIFIER, one character for each octet, in the shortest form: Go takes an arc padded with
-   * 0x80 in front for the same arc. `""` for identifiers that are too long to be of interest. Throws `Malformed` where the
-   * last arc breaks off.
+   * Returns the contents of an OBJECT IDENTIFIER, one character for each octet; `""` if it is too long to be of
+   * interest. Leaves out octets 0x80 that pad the front of an arc, since Go reads a padded arc as the same arc. Throws
+   * `Malformed` if the last arc breaks off.
    */
   objectIdentifier({ contents, end }: Element): string {
     if (end > contents && this.bytes[end - 1]! >= 0x80) {
@@ -137,7 +142,7 @@ export class DerReader {
     return this.bytes.toString("latin1", contents, end).replace(/(?<=^|[\0-\x7f])\x80+/g, "");
   }
 
-  /** Tag and length, where they are before `limit`. */
+  /** Reads the tag and the length at `start`; `null` if they are invalid or do not end by `limit`. */
   #headerAt(start: number, limit: number): Header | null {
     const { bytes } = this;
     if (start >= limit) return null;
@@ -161,7 +166,7 @@ export class DerReader {
     if (at >= limit) return null;
     let length = bytes[at++]!;
     if (length === 0x80) {
-      // Only what is constructed can have an end that its contents show (X.690 section 8.1.3.2).
+      // Only a constructed element can have an indefinite length (X.690 section 8.1.3.2).
       return (tag & constructedBit) === 0 ? null : { tag, contents: at, length: -1, isDer: false };
     }
     if (length > 0x80) {
@@ -169,14 +174,17 @@ export class DerReader {
       if (octets > limit - at) return null;
       const hasPadding = bytes[at] === 0;
       length = 0;
-      // Exact to 2^53 and finite at 127 octets: what is too large compares as too large.
+      // `length` is exact up to 2^53 and finite even for 127 octets: one that is too large compares as too large.
       for (let i = 0; i < octets; i++) length = length * 0x100 + bytes[at++]!;
       if (hasPadding || length < 0x80) isDer = false;
     }
     return { tag, contents: at, length, isDer };
   }
 
-  /** Where the contents of an element of indefinite length end. Passes over what is nested, without recursion. */
+  /**
+   * Returns the offset where the contents of an element of indefinite length end; `null` if they do not end by `limit`.
+   * Passes over nested elements without recursion.
+   */
   #endOfContents(contents: number, limit: number): number | null {
     let open = 1;
     for (let at = contents; at + 2 <= limit; ) {

@@ -4,7 +4,7 @@ import { Fields } from "./der-fields.ts";
 
 const [objectIdentifierTag, sequenceTag, setTag] = [0x06, 0x30, 0x31];
 
-/** 2.5.4.n, and the letters that servers write for it, in the order of `aggregated`. */
+/** The attribute types (2.5.4.n) that servers write, and their letters, in the order of `aggregated`. */
 const [commonNameType, organizationType] = ["\x55\x04\x03", "\x55\x04\x0a"];
 const letters = new Map([
   ["\x55\x04\x06", "C"],
@@ -15,25 +15,26 @@ const letters = new Map([
   ["\x55\x04\x08", "ST"],
 ]);
 
-/** Names have a dozen attributes. */
+/** The most SETs and attributes, together, that are read of one name. Real names have a dozen attributes. */
 const maxParts = 1_000;
 
-/** Issuer or subject. What is absent is `null`, as is what is empty. */
+/** The name of an issuer or a subject. A field that is absent or empty is `null`. */
 export interface DistinguishedName {
-  /** The last of several, as all servers write it. */
+  /** The common name. If there are several, the last one, as all servers write it. */
   cn: string | null;
-  /** Several are joined by commas, as certstream-server-go does; the others write the last. */
+  /** The organization. Several are joined by commas, as in certstream-server-go; other servers write the last one. */
   o: string | null;
-  /** `/C=US/CN=R11/O=Let's Encrypt`; without the attributes that are not there. */
+  /** All attributes that the name has, such as `/C=US/CN=R11/O=Let's Encrypt`. */
   aggregated: string | null;
-  /** Why it was not read to its end; `null` where it was. */
+  /** Why the name was not read to its end; `null` if it was. */
   problem: string | null;
 }
 
 /**
- * Name (RFC 5280 section 4.1.2.4): a SEQUENCE of SETs of SEQUENCEs of type and value. What follows the value is passed over.
+ * Reads a Name (RFC 5280 section 4.1.2.4): a SEQUENCE of SETs of SEQUENCEs, each with a type and a value. Anything
+ * after the value is passed over.
  *
- * @throws Malformed where it is none
+ * @throws Malformed if the element is not a Name
  */
 export function readName(reader: DerReader, name: Element): DistinguishedName {
   const texts = new Map<string, string>();
@@ -61,7 +62,7 @@ export function readName(reader: DerReader, name: Element): DistinguishedName {
   return { cn: joined(commonNameType), o: joined(organizationType), aggregated: aggregated || null, problem };
 }
 
-/** The attributes in their order, from whichever SET; then `null`, where there are too many SETs or attributes. */
+/** Yields the attributes of all SETs in their order. If SETs or attributes are too many, yields `null` and ends. */
 function* attributesOf(reader: DerReader, name: Element): Generator<Element | null, void> {
   let count = 0;
   reader.isListOf(sequenceTag, name);

@@ -2,20 +2,20 @@ import { type CertUpdate, precertificateUpdateType } from "../feed/message.ts";
 import { type DerReading, type ReadCertificate, readDer } from "./certificate.ts";
 import { normalizeSerial } from "./serial.ts";
 
-/** What a message is evidence of. */
+/** The result of comparing the JSON of a message with the DER in its `as_der`. */
 export interface Evidence {
   /**
-   * The message as far as it is believed. Where `as_der` holds one certificate, every field that the certificate has comes
-   * from there; the JSON beside it is hearsay.
+   * The message with the values that certwatch believes. If `as_der` holds a certificate, every field that a
+   * certificate has comes from the DER, because the JSON beside it proves nothing.
    */
   update: CertUpdate;
-  /** What `as_der` holds; `null` where the message has none. */
+  /** The result of reading `as_der`; `null` if the message has no `as_der`. */
   reading: DerReading | null;
-  /** Fields of which the JSON says something else than the certificate: `names`, `serial`, ... */
+  /** The fields in which the JSON differs from the certificate: `names`, `serial`, ... */
   contradictions: string[];
 }
 
-/** Weighs a message. Never fails. */
+/** Compares the JSON of a message with its DER. Never fails. */
 export function weigh(update: CertUpdate): Evidence {
   if (update.asDerBase64 === null) return { update, reading: null, contradictions: [] };
   const reading = readDer(Buffer.from(update.asDerBase64, "base64"));
@@ -44,7 +44,7 @@ function asCertificateSays(update: CertUpdate, certificate: ReadCertificate): Ce
   };
 }
 
-/** An absent field contradicts nothing. */
+/** Returns the fields in which the JSON differs from the certificate. A `null` in the JSON does not count. */
 function contradictionsBetween(update: CertUpdate, certificate: ReadCertificate): string[] {
   const differ = (said: unknown, true_: unknown) => said !== null && said !== true_;
   const isPrecertificate = update.updateType === null ? null : update.updateType === precertificateUpdateType;

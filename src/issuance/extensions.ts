@@ -15,29 +15,33 @@ const [subjectAltNameId, basicConstraintsId] = ["\x55\x1d\x11", "\x55\x1d\x13"];
 /** The tag number of dNSName among the GeneralNames. */
 const dnsNameNumber = 2;
 const tagNumberBits = 0x1f;
-/** Certificates have a dozen. */
+/** The most extensions that are read of one certificate. Real certificates have a dozen. */
 const maxExtensions = 1_000;
-/** A certificate of 1 MB, more than logs accept, has no more. */
+/** The most names that are read of one certificate. A certificate of 1 MB, more than logs accept, has no more names. */
 const maxNames = 300_000;
 
-/** What the extensions of a certificate say. */
+/** The result of reading the extensions of a certificate. */
 export interface Extensions {
-  /** The list of extensions; `null` where there is none. */
+  /** The list of extensions; `null` if the certificate has none. */
   list: Element | null;
-  /** The poison and the SCT list, where they are there, in their order. */
+  /** The poison and SCT list extensions that the certificate has, in their order; one of each at most. */
   ct: Element[];
   isPrecertificate: boolean;
-  /** By the last of several basic constraints, as in certificate-transparency-go. */
+  /** Whether the basic constraints name a CA. Of several, the last counts, as in certificate-transparency-go. */
   isCa: boolean;
-  /** The dNSNames of all subject alternative names (Go and CaliDog's server have those of the last of several). */
+  /** The dNSNames of all subject alternative names. (Of several lists, Go and CaliDog's server use only the last.) */
   dnsNames: string[];
   /** How many subject alternative names of any kind were read. */
   nameCount: number;
-  /** Why they say something else to different readers; `null` where they do not. */
+  /** Why different readers may read different things in the extensions; `null` if all read the same. */
   problem: string | null;
 }
 
-/** @throws Malformed where the list is none */
+/**
+ * Reads the extensions in `list`; `null` means that the certificate has none.
+ *
+ * @throws Malformed if `list` is a SEQUENCE but not a list of extensions
+ */
 export function readExtensions(reader: DerReader, list: Element | null): Extensions {
   const read: Extensions = {
     list,
@@ -52,7 +56,7 @@ export function readExtensions(reader: DerReader, list: Element | null): Extensi
   try {
     readList(reader, list, read);
   } catch (error) {
-    // To Go, what is no SEQUENCE there is no extension, and is passed over.
+    // Go passes over an element here that is not a SEQUENCE, as if there were no extensions.
     if (!(error instanceof Malformed) || list.tag === sequenceTag) throw error;
     read.problem ??= "its extensions are no list";
   }
@@ -73,7 +77,7 @@ function readList(reader: DerReader, list: Element, read: Extensions): void {
     const { id, value } = readExtension(reader, extension);
     if (id === poisonId || id === sctListId) {
       read.isPrecertificate ||= id === poisonId;
-      // One of each (RFC 5280 section 4.2). removeExtension in certificate-transparency-go refuses more, too.
+      // RFC 5280 section 4.2 allows one of each; removeExtension in certificate-transparency-go refuses more, too.
       if (ctIds.has(id)) read.problem ??= `it has two ${id === poisonId ? "poison" : "SCT list"} extensions`;
       else read.ct.push(extension);
       ctIds.add(id);
@@ -86,7 +90,7 @@ function readList(reader: DerReader, list: Element, read: Extensions): void {
   }
 }
 
-/** Extension (RFC 5280 section 4.1): extnID, critical, extnValue. Whatever follows is passed over. */
+/** Reads an Extension (RFC 5280 section 4.1): extnID, critical, extnValue. Anything after these is passed over. */
 function readExtension(reader: DerReader, extension: Element): { id: string; value: Element } {
   const fields = new Fields(reader, extension);
   const id = reader.objectIdentifier(fields.required("identifier of an extension", objectIdentifierTag));
@@ -98,10 +102,10 @@ function readExtension(reader: DerReader, extension: Element): { id: string; val
 }
 
 /**
- * Adds the dNSNames to those of `read`. Like certificate-transparency-go (x509/x509.go, forEachSAN) it asks for the tag
- * number alone, not for the class. Names before one that breaks off count.
+ * Adds the dNSNames in `value` to `read.dnsNames`. The tag number alone makes a name a dNSName, whatever its class, as
+ * in certificate-transparency-go (x509/x509.go, forEachSAN). If a name breaks off, the names before it are still added.
  *
- * @returns why others may read other names; `null` where they do not
+ * @returns why other readers may read other names; `null` if all read the same names
  */
 function readSubjectAltName(reader: DerReader, value: Element, read: Extensions): string | null {
   const inner = contentsOf(reader, value);
@@ -112,7 +116,7 @@ function readSubjectAltName(reader: DerReader, value: Element, read: Extensions)
     for (const name of inner.children(names)) {
       if (read.nameCount++ === maxNames) return `it has more than ${maxNames} names`;
       if ((name.tag & tagNumberBits) !== dnsNameNumber) continue;
-      // Where OpenSSL has no pieces to join, Go's reading is left: the octets as they are.
+      // If the pieces cannot be joined, OpenSSL reads no name here, but Go does: it takes the octets as they are.
       const octets = inner.octets(name) ?? inner.bytes.subarray(name.contents, name.end);
       read.dnsNames.push(utf8Text(octets));
     }
@@ -131,6 +135,6 @@ function isCaByConstraints(reader: DerReader, value: Element): boolean {
   return isCa ? inner.bytes.subarray(isCa.contents, isCa.end).some((octet) => octet !== 0) : false;
 }
 
-/** What an OCTET STRING holds, to be read as ASN.1. */
+/** Returns a reader for the ASN.1 inside an OCTET STRING. If its pieces cannot be joined, the reader has no bytes. */
 const contentsOf = (reader: DerReader, value: Element): DerReader =>
   new DerReader(reader.octets(value) ?? Buffer.alloc(0));

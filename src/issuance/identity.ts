@@ -5,25 +5,25 @@ import { type Evidence, weigh } from "./evidence.ts";
 import { normalizeSerial } from "./serial.ts";
 import { tbsSha256 } from "./tbs.ts";
 
-/** Which certificate it is, and of which issuance. */
+/** Identifies a certificate, and the issuance that the certificate belongs to. */
 export interface Identity {
-  /** 64 hex digits that identify one act of issuing. A precertificate and its final certificate share them. */
+  /** 64 hex digits that identify one act of issuing. A precertificate and its final certificate have the same. */
   issuanceId: string;
   /**
-   * Identifies the certificate: by the hash of its DER; without DER by claimed fingerprint, issuance and kind; without
-   * fingerprint, too, by issuance and kind (static-ct precertificates). Bytes in `as_der` that are no certificate count only
-   * together with issuance and kind, so that a server which sends the same bytes with every message silences nothing. The
-   * same key again means the same certificate again.
+   * Identifies the certificate: two messages with the same key are about the same certificate. The key is made from the
+   * hash of the DER. Without DER, it is made from the claimed fingerprint, issuance and kind; without a fingerprint
+   * either (static-ct precertificates), from issuance and kind. If `as_der` is no certificate, the key is made from the
+   * hash of its bytes, issuance and kind: a server that sends the same bytes with every message silences nothing.
    */
   certificateKey: string;
-  /** Keys under which the same certificate may come again: as a feed without DER claims it, as version 0.1.0 wrote it. */
+  /** Other keys that the same certificate may have: the key from a feed without DER, and the key from version 0.1.0. */
   otherKeys: string[];
   /**
-   * See `tbsSha256`; `null` without DER. Where the DER has no TBS hash that certwatch can read, the hash of all its bytes
-   * stands in: it equals nothing, so nothing is recognised by it and nothing merges with it.
+   * The TBS hash (see `tbsSha256`); `null` without DER. If certwatch can read no TBS hash from the DER, this field has
+   * the hash of the whole DER. Such a hash equals no TBS hash: nothing is recognised by it, and nothing merges by it.
    */
   tbsSha256: string | null;
-  /** The key and the TBS hash that version 0.1.0 gave this message: how its rows are found. */
+  /** The key and the TBS hash that version 0.1.0 gave this message. They find the rows that version 0.1.0 wrote. */
   earlier: { key: string; tbsSha256: string | null };
 }
 
@@ -32,8 +32,8 @@ type Kind = "precertificate" | "final";
 /**
  * Derives the identity of a certificate. Never fails: another field stands in for a missing one.
  *
- * @param received the message as it came.
- * @param evidence what the message is evidence of.
+ * @param received the message as the feed sent it.
+ * @param evidence the result of `weigh(received)`.
  */
 export function identify(received: CertUpdate, evidence: Evidence = weigh(received)): Identity {
   const { update, reading } = evidence;
@@ -52,14 +52,14 @@ export function identify(received: CertUpdate, evidence: Evidence = weigh(receiv
   };
 }
 
-/** `null` without DER. */
+/** Returns the key of a certificate that the feed sent with DER; `null` without DER. */
 function certificateKeyOf(reading: DerReading | null, issuanceId: string, kind: Kind): string | null {
   if (reading === null) return null;
   if (reading.state === "junk") return `junk:${reading.fingerprintSha256}:${issuanceId}:${kind}`;
   return `der:${reading.certificate.fingerprintSha256}`;
 }
 
-/** The key of a certificate that a feed without DER speaks of. */
+/** Returns the key that a certificate has if the feed sends it without DER. */
 function claimKey(fingerprintSha1: string | null, issuanceId: string, kind: Kind): string {
   return fingerprintSha1 === null
     ? `issuance:${issuanceId}:${kind}`
@@ -72,7 +72,7 @@ function tbsOf(reading: DerReading | null): string | null {
   return reading.state === "junk" ? reading.fingerprintSha256 : reading.certificate.fingerprintSha256;
 }
 
-/** As version 0.1.0 did it, from the JSON alone. Must not change while its rows or replicas may be there. */
+/** Returns the identity that version 0.1.0 derives. Do not change this while rows or replicas of 0.1.0 may exist. */
 function earlierIdentity(received: CertUpdate): Identity["earlier"] {
   const { fingerprintSha1, asDerBase64, updateType } = received;
   const tbs = asDerBase64 === null ? null : tbsSha256(Buffer.from(asDerBase64, "base64"));
@@ -83,8 +83,8 @@ function earlierIdentity(received: CertUpdate): Identity["earlier"] {
 }
 
 /**
- * SHA-256 over the fields that a precertificate shares with its final certificate, and that all servers write alike. An empty
- * field equals an absent one.
+ * Returns the SHA-256 over the fields that are the same in a precertificate and its final certificate, and that all
+ * servers write alike. An empty field counts as an absent field.
  */
 function issuanceIdOf(update: CertUpdate): string {
   const names = new Set(update.allDomains.map((name) => name.toLowerCase()));

@@ -1,22 +1,22 @@
 /**
- * What the feed sent as the certificate's DER: `read`, one certificate; `unreadable`, a certificate without a TBS hash that
- * certwatch can read; `junk`, no certificate.
+ * The state of the DER that the feed sent: `read` (exactly one certificate), `unreadable` (a certificate from which
+ * certwatch can read no TBS hash) or `junk` (no certificate).
  */
 export type DerState = "read" | "unreadable" | "junk";
 
-/** A certificate that waits for its verdict, with all that the verdict depends on. */
+/** A certificate that waits for its verdict, with all the data that the verdict depends on. */
 export interface PendingCertificate {
   id: number;
   issuanceId: string;
-  /** SHA-1: of the DER where there is one, else as the feed claims. 40 hex digits, or empty. */
+  /** SHA-1 of the DER; without DER, the SHA-1 that the feed claims. 40 hex digits; empty if there is neither. */
   fingerprint: string;
-  /** Of the DER; a stand-in that equals nothing unless `derState` is `read`; `null` without DER. */
+  /** The TBS hash of the DER; `null` without DER. Unless `derState` is `read`, a hash that equals no TBS hash. */
   tbsSha256: string | null;
-  /** `null`: the feed sent no DER. */
+  /** The state of the DER; `null` if the feed sent none. */
   derState: DerState | null;
-  /** All names, a CN that servers appended included. */
+  /** All names, including a CN that the server appended. */
   sans: string[];
-  /** The names of the DER, where `sans` has the CN beside them; else `null`. */
+  /** The dNSNames of the DER if `sans` also has the CN; otherwise `null`. */
   dnsNames: string[] | null;
   subjectCn: string | null;
   /** Whether a watch entry covers the CN. */

@@ -1,6 +1,6 @@
 /**
- * A serial number in its normal form: upper-case hex digits without leading zeros, whatever colons, white space or
- * prefix it was written with; `null` where nothing is left. The index on `certs.serial` in schema.sql has the same form.
+ * Returns a serial number in its normal form: upper-case hex digits without leading zeros, colons, white space or
+ * prefix; `null` if no digit is left. The index on `certs.serial` in schema.sql uses the same form.
  */
 export function normalizeSerial(serial: string | null): string | null {
   const digits = serial

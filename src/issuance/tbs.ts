@@ -5,10 +5,10 @@ import { readX509, type X509 } from "./x509.ts";
 const [sequenceTag, extensionsTag] = [0x30, 0xa3];
 
 /**
- * Lower-case hex of the SHA-256 of `preCertTbs(der)`: the same for a precertificate and its final certificate, unless
- * a dedicated precertificate-signing CA signed the precertificate (its issuer and authority key differ).
+ * Returns the SHA-256 of `preCertTbs(der)` in lower-case hex: the same for a precertificate and its final certificate,
+ * unless a dedicated precertificate-signing CA signed the precertificate (its issuer and authority key differ).
  *
- * @returns `null` where there are no such bytes; never throws
+ * @returns `null` if `preCertTbs` returns `null`; never throws
  */
 export function tbsSha256(der: Uint8Array): string | null {
   const tbs = preCertTbs(der);
@@ -16,10 +16,10 @@ export function tbsSha256(der: Uint8Array): string | null {
 }
 
 /**
- * `preCertTbsOf` from the bytes of a certificate.
+ * Reads a certificate and returns its `preCertTbsOf`.
  *
- * @param der exactly one certificate
- * @returns `null` for anything else, and where the certificate has a `problem`. Never throws; takes O(length).
+ * @param der the bytes of exactly one certificate
+ * @returns `null` if the bytes are anything else, or the certificate has a `problem`. Never throws; takes O(length).
  */
 export function preCertTbs(der: Uint8Array): Uint8Array | null {
   try {
@@ -32,12 +32,12 @@ export function preCertTbs(der: Uint8Array): Uint8Array | null {
 }
 
 /**
- * The TBSCertificate of an X.509 certificate without its poison and SCT list extensions: what logs sign for a
- * precertificate (RFC 6962 section 3.2). Lengths around a removed extension are encoded anew, every other byte stays.
- * Without either extension it is the TBSCertificate as it is. Where a removed one was the only extension, an empty
+ * Returns the TBSCertificate of an X.509 certificate without its poison and SCT list extensions. Logs sign these bytes
+ * for a precertificate (RFC 6962 section 3.2). The lengths around a removed extension are encoded anew, all other bytes
+ * stay. If the certificate has neither extension, nothing changes. If a removed extension was the only one, an empty
  * list stays (`a3 02 30 00`), as in certificate-transparency-go (x509/x509.go, removeExtension), which logs run.
  *
- * @param certificate one without `problem`
+ * @param certificate a certificate without a `problem`
  */
 export function preCertTbsOf({ reader, tbs, extensionsStart, extensions }: X509): Uint8Array {
   const { bytes } = reader;
@@ -55,7 +55,7 @@ export function preCertTbsOf({ reader, tbs, extensionsStart, extensions }: X509)
   return encoded(sequenceTag, before, encoded(extensionsTag, encoded(sequenceTag, ...kept)));
 }
 
-/** One element around the contents, its length in the fewest octets (X.690 section 10.1). */
+/** Returns an element with these contents. Its length has the fewest octets (X.690 section 10.1). */
 function encoded(tag: number, ...contents: Uint8Array[]): Buffer {
   const length = contents.reduce((sum, part) => sum + part.length, 0);
   const header = [length];

@@ -5,7 +5,7 @@ import { type DistinguishedName, readName } from "./distinguished-name.ts";
 import { type Extensions, readExtensions } from "./extensions.ts";
 
 const [integerTag, objectIdentifierTag, sequenceTag] = [0x02, 0x06, 0x30];
-/** As they are, and as OpenSSL takes them, too: see `isListOf`. */
+/** The tag of a SEQUENCE OF, with the constructed bit and without, as OpenSSL also accepts it: see `isListOf`. */
 const sequenceOfTags = [0x30, 0x10];
 const bitStringTags = [0x03, 0x23];
 const maxUnusedBits = 7;
@@ -14,30 +14,29 @@ const [versionTag, extensionsTag] = [0xa0, 0xa3];
 const issuerUniqueIdTags = [0x81, 0xa1];
 const subjectUniqueIdTags = [0x82, 0xa2];
 
-/** A certificate taken apart (RFC 5280 section 4.1). */
+/** The parts of a certificate (RFC 5280 section 4.1). */
 export interface X509 {
   reader: DerReader;
   tbs: Element;
   serial: Element;
   issuer: DistinguishedName;
   subject: DistinguishedName;
-  /** `null` for what is no time. */
+  /** The beginning of the validity, then its end; `null` if the certificate has no valid time there. */
   notBeforeEpochSeconds: number | null;
   notAfterEpochSeconds: number | null;
   publicKeyInfo: Element;
-  /** From the tag of the extensions to the end of their list; `null` where there are none. */
+  /** The offset of the tag around the extensions; `null` if the certificate has no extensions. */
   extensionsStart: number | null;
   extensions: Extensions;
-  /** Why it has no TBSCertificate that everybody would agree on; `null` where it has one. */
+  /** Why different readers may find different TBSCertificates in the bytes; `null` if all find the same. */
   problem: string | null;
 }
 
 /**
- * Takes a certificate apart, as liberal as certificate-transparency-go and OpenSSL together: whatever either of them reads
- * as a certificate is one here (the interop tests hold it to that), and a little more, since neither the contents of keys
- * nor of most extensions are looked at. Takes O(length).
+ * Reads a certificate. Accepts all that certificate-transparency-go or OpenSSL reads as a certificate (the interop
+ * tests check this), and a little more, since it does not look into keys and most extensions. Takes O(length).
  *
- * @throws Malformed for other bytes
+ * @throws Malformed if the bytes are no such certificate
  */
 export function readX509(der: Uint8Array): X509 {
   const reader = new DerReader(der);
@@ -101,14 +100,14 @@ function readTbs(reader: DerReader, tbs: Element): X509 {
   };
 }
 
-/** AlgorithmIdentifier (RFC 5280 section 4.1.1.2). What is in its parameters, and what follows them, is passed over. */
+/** Checks an AlgorithmIdentifier (RFC 5280 section 4.1.1.2). Does not look into its parameters or at bytes after them. */
 function readAlgorithm(reader: DerReader, algorithm: Element): void {
   const fields = new Fields(reader, algorithm);
   reader.objectIdentifier(fields.required("identifier of an algorithm", objectIdentifierTag));
   if (!fields.isAtEnd) fields.required("parameter of an algorithm");
 }
 
-/** The count of unused bits, then the bits (X.690 section 8.6.2). */
+/** Checks a BIT STRING: its first octet counts the unused bits in the last octet (X.690 section 8.6.2). */
 function readBitString(reader: DerReader, bits: Element): void {
   const unusedBits = reader.octets(bits)?.[0] ?? maxUnusedBits + 1;
   if (unusedBits > maxUnusedBits) throw new Malformed(`there are no bits at octet ${bits.start}`);

@@ -5,21 +5,21 @@ import { type Ending, serveConnection } from "./connection.ts";
 import { defaultPingIntervalMs } from "./liveness.ts";
 
 export interface FeedClientOptions {
-  /** May have user and password in it. */
+  /** The feed's URL. May contain user and password. */
   url: string;
-  /** The value of the `Authorization` header, in place of user and password. */
+  /** The value of the `Authorization` header, used in place of user and password. */
   authorization?: string | null;
-  /** Names the feed in logs and metrics. */
+  /** The feed's name in logs and metrics. */
   name: string;
   userAgent: string;
   maxMessageBytes: number;
-  /** 0: never. */
+  /** How long a feed that delivered before may be silent before the connection is given up; 0: for ever. */
   idleTimeoutSeconds: number;
-  /** Default: 20 s. */
+  /** Time between two pings. Default: 20 s. */
   pingIntervalMs?: number;
   /**
-   * Gets every message as received, text or binary, in memory that is used again when it returns. Returns whether the
-   * message was a certificate update. Must not throw, and nothing waits for it.
+   * Gets every message as received, text or binary. The message's memory is used again when this function returns.
+   * Returns whether the message was a certificate update. Must not throw and must not be asynchronous.
    */
   onMessage: (message: Buffer) => boolean;
   onStateChange: () => void;
@@ -40,8 +40,8 @@ const nextStates: Record<State, readonly State[]> = {
 };
 
 /**
- * Keeps one certstream feed open: connects, watches over the connection, and replaces it when it is lost or falls
- * silent.
+ * Keeps one certstream feed open: connects, watches over the connection, and connects again when the connection is lost
+ * or falls silent.
  */
 export class FeedClient {
   readonly #options: FeedClientOptions;
@@ -51,7 +51,7 @@ export class FeedClient {
   #running: Promise<void> | null = null;
   /** Whether the feed has ever brought a message. */
   #hasDelivered = false;
-  /** Set by each message, cleared by each check of liveness: the path that reads the socket sets no timers. */
+  /** Each message sets this flag, each check of liveness clears it. So the path that reads the socket sets no timer. */
   #receivedSinceCheck = false;
   /** Whether the present connection has brought a certificate update. */
   #isGoodService = false;
@@ -69,7 +69,7 @@ export class FeedClient {
     this.#running ??= this.#run();
   }
 
-  /** Stops reading at once and closes the connection. Can be called again. */
+  /** Stops reading at once and closes the connection. Calling this more than once is safe. */
   async stop(): Promise<void> {
     this.#isStopping = true;
     this.#stop.abort();
@@ -83,7 +83,7 @@ export class FeedClient {
       this.#enter("connecting");
       const ending = await this.#serveOneConnection();
       if (this.#stop.signal.aborted) return;
-      // However short the connection was: many proxies cut every connection after a minute or less.
+      // Even a short connection resets the backoff: many proxies cut every connection after a minute or less.
       if (this.#isGoodService) backoff.reset();
       const delayMs = Math.max(backoff.nextMs(), ending.retryAfterMs);
       this.#options.metrics.feedReconnects.inc({ feed: this.#options.name });
@@ -144,7 +144,7 @@ export class FeedClient {
     });
   }
 
-  /** @throws Error where a mistake in this file makes a step that its states do not have. */
+  /** @throws Error if `nextStates` does not allow this step, which would be a mistake in this file. */
   #enter(state: State): void {
     if (this.#state === state) return;
     if (!nextStates[this.#state].includes(state))

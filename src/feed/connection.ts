@@ -8,20 +8,20 @@ import { type FeedTarget, feedTarget, refusalOf, withoutSecrets } from "./refusa
 const handshakeTimeoutMs = 10_000;
 /** How many redirects in a row are followed. */
 const maxRedirects = 3;
-/** How long the server has to answer our Close frame before the socket is destroyed. */
+/** How long the server may take to answer our Close frame before the socket is destroyed. */
 const closeTimeoutMs = 500;
 
 export interface ConnectionOptions extends Omit<LivenessOptions, "onDead"> {
-  /** May have user and password in it. */
+  /** The feed's URL. May contain user and password. */
   url: string;
-  /** The value of the `Authorization` header, in place of user and password. */
+  /** The value of the `Authorization` header, used in place of user and password. */
   authorization?: string | null;
   userAgent: string;
   maxMessageBytes: number;
-  /** Aborted: close the connection, or give up the handshake. */
+  /** Aborting this signal closes the connection, or gives up the handshake. */
   signal: AbortSignal;
   onOpen: () => void;
-  /** Gets a view of memory that is used again when it returns. Must not throw. */
+  /** Gets each message as a view of memory that is used again when this function returns. Must not throw. */
   onMessage: (message: Buffer) => void;
   onTooLarge: () => void;
 }
@@ -29,17 +29,17 @@ export interface ConnectionOptions extends Omit<LivenessOptions, "onDead"> {
 /** How a connection ended. */
 export interface Ending {
   reason: string;
-  /** What the server asked for with `Retry-After`; 0 where it asked for nothing. */
+  /** The wait that the server asked for with `Retry-After`; 0 if the answer has no such header. */
   retryAfterMs: number;
-  /** False where the handshake did not succeed. */
+  /** False if the handshake did not succeed. */
   wasOpen: boolean;
-  /** Whether the server answered, and refused. */
+  /** Whether the server answered the handshake with a refusal. */
   wasRefused: boolean;
 }
 
 /**
- * Makes one connection to a feed and reads it to its end, and follows redirects on the way to it. Resolves when it is
- * over; never rejects.
+ * Connects to a feed, following redirects, and reads the connection to its end. Resolves when the connection is over;
+ * never rejects.
  */
 export async function serveConnection(options: ConnectionOptions): Promise<Ending> {
   const target = feedTarget(options.url, options.authorization ?? null);
@@ -53,7 +53,7 @@ export async function serveConnection(options: ConnectionOptions): Promise<Endin
   }
 }
 
-/** `redirect`: where to connect to in place of the target. */
+/** Like `serveConnection`, without redirects. `redirect`: the URL to connect to instead; `null`: there is none. */
 function serveTarget(
   options: ConnectionOptions,
   target: FeedTarget,
@@ -77,7 +77,8 @@ function serveTarget(
     setTimeout(() => socket.terminate(), closeTimeoutMs).unref();
   };
   signal.addEventListener("abort", onStop, { once: true });
-  // The option `handshakeTimeout` of `ws` starts anew with each byte, so a server that trickles would hold us for ever.
+  // The option `handshakeTimeout` of `ws` starts again with each byte, so a server that sends one byte now and then
+  // would hold us for ever.
   const handshakeTimer = setTimeout(() => {
     giveUp(`the handshake took longer than ${handshakeTimeoutMs / 1000} s`);
   }, handshakeTimeoutMs);
@@ -122,7 +123,7 @@ function openSocket(
   frames: FrameReader,
 ): WebSocket {
   const withTls = url.protocol === "wss:";
-  // Node.js takes a socket that comes later from the callback.
+  // The socket is not returned but given to the callback, because it is not there yet: Node.js accepts both.
   const createConnection = (
     options: TcpNetConnectOpts,
     callback: (error: unknown, socket?: Socket) => void,
@@ -135,7 +136,7 @@ function openSocket(
   return new WebSocket(url, {
     perMessageDeflate: false,
     maxPayload: maxMessageBytes,
-    // Invalid UTF-8 must not cost the connection: the parser replaces what it cannot decode.
+    // Invalid UTF-8 must not end the connection: the parser replaces bytes that it cannot decode.
     skipUTF8Validation: true,
     headers: { "User-Agent": userAgent, ...(authorization === null ? {} : { Authorization: authorization }) },
     createConnection: createConnection as unknown as WebSocket.ClientOptions["createConnection"],

@@ -1,25 +1,25 @@
-/** No log: what stands for a log's number where the log is unknown. */
+/** Stands for the number of a log that is unknown. */
 export const noLog = -1;
 
-/** Logs that are told apart; the public log lists name about 150, retired ones included. */
+/** The greatest number of logs that get a number. The public log lists name about 150, retired logs included. */
 const maxLogs = 256;
 
-/** Spellings of URLs that are remembered; servers write the same log in one or two ways. */
+/** The greatest number of URL spellings that are remembered; servers spell the URL of one log in one or two ways. */
 const maxSpellings = 4 * maxLogs;
 
-/** Longest URL of a log. It becomes a metric's label. */
+/** The longest accepted URL of a log, characters. The URL becomes a metric's label. */
 const maxUrlLength = 256;
 
 /**
  * Gives small numbers to CT logs: 0, 1, 2 in order of appearance. Servers spell the URL of one log differently (with
- * scheme or without, with a slash at the end or without); all spellings have the same number. Bounded: a log too many
- * has none, for good.
+ * scheme or without, with a slash at the end or without); all spellings get the same number. After `maxLogs` logs no
+ * further log gets a number.
  */
 export class CtLogs {
   readonly #urls: string[] = [];
   readonly #numbers = new Map<string, number>();
 
-  /** The log's number; `noLog` where the URL is empty or too long, or where there are too many logs. */
+  /** Returns the log's number; `noLog` if the URL is empty or too long, or if there are too many logs. */
   numberOf(url: string): number {
     const known = this.#numbers.get(url);
     if (known !== undefined) return known;
@@ -34,7 +34,7 @@ export class CtLogs {
     return log;
   }
 
-  /** The log's URL without scheme and without a slash at the end, e.g. `oak.ct.letsencrypt.org/2026h1`. */
+  /** Returns the log's URL without scheme and without a slash at the end, e.g. `oak.ct.letsencrypt.org/2026h1`. */
   urlOf(log: number): string {
     return this.#urls[log] ?? "unknown";
   }

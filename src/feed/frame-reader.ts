@@ -2,7 +2,7 @@ import { connect, isIP, type Socket, type TcpNetConnectOpts } from "node:net";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
 
 const memoryBytes = 128 * 1024;
-/** The header of a frame that is not masked and has a 64-bit length (RFC 6455 section 5.2). */
+/** The length of the header of a frame that is not masked and has a 64-bit length (RFC 6455 section 5.2). */
 const longestHeaderBytes = 10;
 
 const fin = 0x80;
@@ -16,23 +16,22 @@ const endOfHead = Buffer.from("\r\n\r\n");
 const upgraded = Buffer.from("HTTP/1.1 101 ");
 
 /**
- * What the socket reads at present.
+ * The kind of bytes that the socket reads at present.
  * - `head`: the answer to the upgrade.
- * - `upgrading`: frames, which are kept back until `ws` says that the connection is open.
- * - `frames`: frames, of which we take the messages.
- * - `over`: bytes after a refusal or a Close frame. All of them go to `ws`.
+ * - `upgrading`: frames. We keep them until `ws` says that the connection is open.
+ * - `frames`: frames. We take the messages out of them.
+ * - `over`: the bytes after a refusal or a Close frame. All of them go to `ws`.
  */
 type Phase = "head" | "upgrading" | "frames" | "over";
 
 /**
- * Takes the messages of a feed out of the bytes that the socket reads, before they reach `ws`. A message that came as one
- * frame goes to `onMessage` where it lies, in memory that the next read uses again. Everything else goes to `ws` as it
- * is: the handshake, control frames, fragmented messages, messages longer than this memory, and whatever breaks the
- * protocol. Only whole messages between whole frames are removed from the stream, so `ws` sees a stream in which they
- * were never sent.
+ * Takes the messages of a feed out of the bytes that the socket reads, before these bytes reach `ws`. A message that
+ * came as one frame goes to `onMessage` without a copy, in memory that the next read uses again. All other bytes go to
+ * `ws` unchanged: the handshake, control frames, fragmented messages, messages longer than this memory, and bytes that
+ * break the protocol. Only whole frames are taken out of the stream, so for `ws` these messages were never sent.
  *
- * A message costs a third of what it costs with `ws` alone: there is no allocation for each read (the kernel would have
- * to map new pages), no copy of a message that lies across two reads, no object for each header, no event.
+ * A message costs a third of the time that it costs with `ws` alone: there is no allocation for each read (the kernel
+ * would have to map new pages), no copy of a message that lies across two reads, no object for each header, no event.
  */
 export class FrameReader {
   readonly #memory = Buffer.allocUnsafeSlow(memoryBytes);
@@ -42,21 +41,21 @@ export class FrameReader {
   #phase: Phase = "head";
   /** How many bytes at the beginning of the memory belong to a frame that is not complete yet. */
   #held = 0;
-  /** How many bytes of the present frame still have to go to `ws`. */
+  /** How many bytes of the present frame have not been read yet and have to go to `ws`. */
   #toPassOn = 0;
   /** True between the first and the last frame of a fragmented message. */
   #isInFragments = false;
 
   /**
-   * @param options.onMessage gets a view that is valid until it returns. Must not throw.
-   * @param options.maxMessageBytes a longer message goes to `ws`, which refuses it.
+   * @param options.onMessage gets each message as a view that is valid until this function returns. Must not throw.
+   * @param options.maxMessageBytes the limit of a message; a longer message goes to `ws`, which refuses it.
    */
   constructor(options: { maxMessageBytes: number; onMessage: (message: Buffer) => void }) {
     this.#maxMessageBytes = options.maxMessageBytes;
     this.#onMessage = options.onMessage;
   }
 
-  /** Makes the connection that `ws` reads from (its option `createConnection`), with TLS or without. */
+  /** Makes the connection that `ws` reads from (option `createConnection` of `ws`), with TLS or without. */
   connect(options: TcpNetConnectOpts & { servername?: string }, withTls: boolean): Socket {
     const onread = {
       buffer: (): Uint8Array => this.#memory.subarray(this.#held),
@@ -66,13 +65,13 @@ export class FrameReader {
       },
     };
     const { host = "localhost" } = options;
-    // `ws` passes the URL's path in `path`, but `net.connect` would take it for the path of a Unix socket.
+    // `ws` passes the URL's path in `path`, but `net.connect` would use that as the path of a Unix socket.
     const whole = { servername: isIP(host) ? "" : host, ...options, path: undefined, onread };
     this.#socket = withTls ? connectTls(whole as ConnectionOptions) : connect(whole);
     return this.#socket;
   }
 
-  /** To be called when `ws` has accepted the handshake: from here on frames follow. */
+  /** The caller calls this when `ws` has accepted the handshake: all further bytes are frames. */
   open(): void {
     if (this.#phase !== "upgrading") return;
     this.#phase = "frames";
@@ -169,7 +168,7 @@ function headerBytesOf(secondByte: number): number {
   return (length === 127 ? longestHeaderBytes : length === 126 ? 4 : 2) + maskBytes;
 }
 
-/** The length of the payload, read from the header that begins at `at`. The whole header has to be there. */
+/** Returns the length of the payload, read from the header that begins at `at`, which must be there as a whole. */
 function payloadBytesOf(memory: Buffer, at: number): number {
   const length = memory[at + 1]! & ~masked;
   if (length === 126) return memory.readUInt16BE(at + 2);

@@ -5,10 +5,10 @@ import type { GapAccounting } from "./gaps.ts";
 
 const settleIntervalMs = 1_000;
 const reportIntervalMs = 60_000;
-/** Ranges named in one line of the log. */
+/** The greatest number of gaps that one log line names. */
 const maxNamed = 20;
 
-/** Settles the gaps of the feeds once a second, and tells of those that were closed, in one line a minute at most. */
+/** Settles the gaps of the feeds once a second, and logs the gaps that were closed, in one line a minute at most. */
 export function createGapReporter(options: { gaps: GapAccounting; log: Logger; metrics: Metrics }): Loop {
   const { gaps, log, metrics } = options;
   let nextReportMs = 0;

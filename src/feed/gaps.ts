@@ -1,81 +1,84 @@
 import { type CtLogs, noLog } from "./ct-logs.ts";
 
 /**
- * How long an index that was skipped may still arrive. certstream-server-go reads each log in order, but waits up to 45 s
- * for a full batch and up to 30 s between two polls (`scanner/fetcher.go` of certificate-transparency-go, `updateSTH`):
- * two servers of one log can lie that far apart.
+ * How long certwatch waits for an index that was skipped. certstream-server-go reads each log in order, but waits up to
+ * 45 s for a full batch and up to 30 s between two polls (`scanner/fetcher.go` of certificate-transparency-go,
+ * `updateSTH`): two servers that read the same log can be that far apart.
  */
 const defaultSettleMs = 120_000;
 
-/** Ranges of one log that may still be filled; beyond, the oldest counts as lost at once. */
+/** The greatest number of open ranges of one log. With one more, the oldest counts as lost at once. */
 const defaultMaxOpenRanges = 1024;
 
-/** Closed ranges that wait to be taken for the log; beyond, they are only counted. */
+/** The greatest number of closed gaps that wait to be logged. Further closed gaps are only counted. */
 const maxClosedGaps = 256;
 
-/** Logs that have a label of their own; the others share `other`. */
+/** The greatest number of logs with a metric label of their own; the other logs share the label `other`. */
 const maxLabels = 128;
 
-/** A step further than this, forward or back, is not believed until so many messages of the log in a row say so. */
+/**
+ * A step of more than `maxStep`, forward or back, is believed once `messagesToBelieve` messages of the log in a row are
+ * that far away.
+ */
 const maxStep = 1_000_000_000;
 const messagesToBelieve = 100;
 
-/** Indices of one log, one after the other, that never arrived. */
+/** An unbroken run of indices of one log that never arrived. */
 export interface Gap {
-  /** Without scheme, as `CtLogs` gives it. */
+  /** The log's URL without scheme, as `CtLogs` returns it. */
   logUrl: string;
   first: number;
   last: number;
 }
 
-/** Indices that were skipped and may still arrive. */
+/** A range of indices that were skipped and may still arrive. */
 interface OpenRange {
   first: number;
   last: number;
-  /** Time of the last `settle` before. */
+  /** The time that the last `settle` before the skip was called with. */
   readonly openedMs: number;
 }
 
 interface LogState {
   /** The highest index that is believed. */
   highest: number;
-  /** Ascending in index and in age, none empty, apart from each other. */
+  /** Ranges that may still be filled: lowest and oldest first, none empty, none overlapping. */
   readonly open: OpenRange[];
-  /** Messages in a row that were a step too far from `highest`. */
+  /** The number of messages in a row that were more than `maxStep` away from `highest`. */
   strays: number;
   strayedFrom: number;
   /** Where the log's lost entries are counted. */
   readonly lost: LostEntries;
 }
 
-/** What one label of `certwatch_ct_gap_entries_total` counts. */
+/** The value of `certwatch_ct_gap_entries_total` for one label. */
 export interface LostEntries {
   readonly log: string;
   count: number;
 }
 
 /**
- * Counts, per log and over the union of the feeds, the entries that never arrived.
+ * Counts, per log, the entries that arrived on none of the feeds.
  *
- * - The first index of a log opens nothing: certwatch does not ask for the past. So the entry that certstream-server-go
- *   (1.9) loses of each static-ct log when it starts (`entryIndex <= w.ctIndex` in `processTile`) is not seen as a gap.
- * - An index that is skipped opens a range. What of it has not arrived when `settleMs` is over counts, once and for
- *   good: the count only grows, and entries out of order do not count. Time without a server, or without a connection,
- *   counts as well, for its entries never arrived.
- * - An index that is not above the highest only fills an open range, if any. So a server that starts again from an
- *   earlier index counts nothing, and a log that was replaced under its URL counts nothing until it is as long.
- * - A step of more than 1,000,000,000 in either direction is a broken message until 100 in a row of its log say so. Then
- *   the log starts anew there: what lies between is not counted.
- * - Bounds: 1024 open ranges per log (the oldest counts as lost then), 256 logs (see `CtLogs`).
- * - Where a server removes duplicates across logs, a missing index means nothing: its messages can only fill ranges that
- *   another feed left open. Of such feeds alone, nothing counts.
+ * - The first index of a log opens no range: certwatch does not ask for earlier entries. certstream-server-go 1.9 loses
+ *   one entry of each static-ct log at its start (`entryIndex <= w.ctIndex` in `processTile`): that is not counted.
+ * - Skipped indices open a range. The indices that have not arrived after `settleMs` count as lost, once and for good:
+ *   the count only grows, and entries out of order do not count. Entries that passed while there was no server or no
+ *   connection count as well, because they never arrived.
+ * - An index that is not above the highest only fills an open range, if there is one. So nothing counts when a server
+ *   starts again from an earlier index, or when a new log under the same URL is still shorter than the old log.
+ * - A step of more than 1,000,000,000 in either direction is taken for a broken message. After 100 such messages of a
+ *   log in a row the log starts again at the last of them: the entries between are not counted.
+ * - Bounds: 1024 open ranges per log (with one more, the oldest counts as lost), 256 logs (see `CtLogs`).
+ * - If a server removes duplicates across logs, a missing index means nothing: the server's messages only fill ranges
+ *   that another feed left open. If all feeds are of this kind, nothing is counted.
  *
- * No clock is read: `settle` brings the time.
+ * This class reads no clock: it takes the time from the calls of `settle`.
  */
 export class GapAccounting {
-  /** Messages whose log or index could not be told. */
+  /** The number of messages whose log or index could not be read. */
   unknownMessages = 0;
-  /** Messages of servers that remove duplicates across logs. */
+  /** The number of messages of servers that remove duplicates across logs. */
   deduplicatedMessages = 0;
 
   readonly #logs: CtLogs;
@@ -87,7 +90,7 @@ export class GapAccounting {
   #untoldGaps = 0;
   #nowMs: number;
 
-  /** `nowMs` by the clock that `settle` is called with. */
+  /** @param nowMs the time, from the clock that `settle` is called with. */
   constructor(
     logs: CtLogs,
     nowMs: number,
@@ -99,7 +102,7 @@ export class GapAccounting {
     this.#nowMs = nowMs;
   }
 
-  /** Takes the index of one message. `log` as `CtLogs` numbers it, or `noLog`. */
+  /** Takes the index of one message. `log` is the number that `CtLogs` gave, or `noLog`. */
   observe(log: number, index: number): void {
     if (log === noLog) {
       this.unknownMessages += 1;
@@ -117,7 +120,7 @@ export class GapAccounting {
     if (state !== undefined) this.#fill(log, state, index);
   }
 
-  /** Closes what has been open for too long. To be called every second or so, with a clock that never goes back. */
+  /** Closes ranges that were open too long. To be called about once a second, with a clock that never goes back. */
   settle(nowMs: number): void {
     this.#nowMs = nowMs;
     this.#states.forEach((state, log) => {
@@ -129,7 +132,7 @@ export class GapAccounting {
     });
   }
 
-  /** The gaps closed since the last call, and how many more there were than are kept. */
+  /** Returns the gaps closed since the last call. `untold`: how many more were closed than could be kept. */
   takeClosedGaps(): { gaps: Gap[]; untold: number } {
     const taken = { gaps: this.#closed, untold: this.#untoldGaps };
     this.#closed = [];
@@ -137,7 +140,7 @@ export class GapAccounting {
     return taken;
   }
 
-  /** Lost entries per label, from the moment that a log is first seen. The counts only grow. */
+  /** Returns the number of lost entries for each label. A log is counted once it was seen. The counts only grow. */
   lostEntries(): readonly LostEntries[] {
     return this.#lost;
   }

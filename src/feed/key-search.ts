@@ -5,17 +5,17 @@ export const keyBytes = key.length;
 
 const probeStep = key.length - 1;
 
-/** By byte: a bit for each place in the key where it stands. */
+/** For each value of a byte: one bit for each place in the key where that byte stands. */
 const placesInKey = new Uint16Array(256);
 for (const [place, byte] of key.entries()) placesInKey[byte]! |= 1 << place;
 
 /**
- * Where the last `"all_domains"` begins that begins in `[lowest, from]`; -1 if there is none. It has to fit into the
- * message from `from` on.
+ * Returns the beginning of the last `"all_domains"` that begins in `[lowest, from]`; -1 if there is none. The caller
+ * makes sure that at least `keyBytes` bytes of the message follow `from`.
  */
 export function lastKey(message: Buffer, from: number, lowest: number): number {
-  // Of any twelve neighbouring pairs of bytes one lies in the key, if that is there: one probe each twelve bytes, none
-  // of which waits for the one before, finds it. Two bytes that follow each other in the key are rare elsewhere.
+  // The key has 13 bytes, so 12 pairs of neighbouring bytes: probing one pair every 12 bytes must hit a key. No probe
+  // waits for the probe before. Outside the key, pairs of bytes that stand in the key are rare.
   for (let at = from + key.length - 2; at >= lowest; at -= probeStep) {
     const places = placesInKey[message[at] as number]! & (placesInKey[message[at + 1] as number]! >>> 1);
     if (places === 0) continue;
@@ -25,7 +25,7 @@ export function lastKey(message: Buffer, from: number, lowest: number): number {
   return -1;
 }
 
-/** Where the key begins of which the byte at `at` has one of these places; -1 if that is none. */
+/** Returns the beginning of the key in which the byte at `at` stands at one of `places`; -1 if there is no such key. */
 function keyAround(message: Buffer, at: number, places: number): number {
   for (let rest = places; rest !== 0; rest &= rest - 1) {
     const start = at - (31 - Math.clz32(rest & -rest));
@@ -34,7 +34,7 @@ function keyAround(message: Buffer, at: number, places: number): number {
   return -1;
 }
 
-/** Whether `expected` begins at `at`. */
+/** Whether the bytes from `at` on are `expected`. */
 export function hasBytesAt(message: Buffer, at: number, expected: Buffer): boolean {
   for (let offset = 0; offset < expected.length; offset++) {
     if (message[at + offset] !== expected[offset]) return false;

@@ -1,11 +1,11 @@
 import WebSocket from "ws";
 
-/** When the server is asked with a ping whether it is still there. */
+/** The default time between two pings, which ask the server whether it is still there. */
 export const defaultPingIntervalMs = 20_000;
 
 export interface LivenessOptions {
   pingIntervalMs: number;
-  /** 0: a silent feed is never called dead. */
+  /** How long a feed that delivered before may be silent before it is called dead; 0: for ever. */
   idleTimeoutSeconds: number;
   /** Whether a message came since the last call. */
   takeReceived: () => boolean;
@@ -16,8 +16,8 @@ export interface LivenessOptions {
 }
 
 /**
- * Pings the server, and says that the connection is dead when neither a pong nor a message comes until the next ping, or
- * when a feed that delivered before brings no message for the idle time-out (certstream-server-go sends no heartbeats).
+ * Pings the server, and calls `onDead` when neither a pong nor a message comes before the next ping, or when a feed
+ * that delivered before brings no message for `idleTimeoutSeconds` (certstream-server-go sends no heartbeats).
  *
  * @returns the timer; the caller clears it when the connection is over.
  */
@@ -52,7 +52,7 @@ export function watchOver(
       socket.ping();
     }
   };
-  // When this process was paused, timers run before sockets are read. `setImmediate` lets the socket be read first, so
-  // that a message which waits there counts before the connection is called dead.
+  // After a pause of this process, timers run before sockets are read. `setImmediate` lets the socket be read first, so
+  // that a message which waits in the socket counts before the connection is called dead.
   return setInterval(() => setImmediate(check), checkMs);
 }

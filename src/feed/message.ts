@@ -1,21 +1,21 @@
-/** The fields of one `certificate_update` message that certwatch uses. Absent or unusable ones are `null`. */
+/** The fields of one `certificate_update` message that certwatch uses. Absent or unusable fields are `null`. */
 export interface CertUpdate {
   /** `X509LogEntry` or `PrecertLogEntry`, as sent. */
   updateType: string | null;
   /** Index of the entry in its log. */
   certIndex: number | null;
   certLink: string | null;
-  /** When the feed says it saw the entry, epoch seconds. */
+  /** The time at which the server says it saw the entry, epoch seconds. */
   seenEpochSeconds: number | null;
   sourceName: string | null;
   sourceUrl: string | null;
-  /** When the log says it accepted the entry, epoch seconds. */
+  /** The time at which the log says it accepted the entry, epoch seconds. */
   sourceTimestampEpochSeconds: number | null;
-  /** SHA-1 of the DER, 40 lower-case hex digits; `null` where the feed sent none or the hash of nothing. */
+  /** SHA-1 of the DER, 40 lower-case hex digits; `null` if the server sent none, or sent the hash of zero bytes. */
   fingerprintSha1: string | null;
-  /** The names as received, in their order. Items that are no strings are left out. */
+  /** The names as received, in their order. Items that are not strings are left out. */
   allDomains: string[];
-  /** The subject's CN. Servers append it to `allDomains` where it is not there already. */
+  /** The subject's CN. Servers append this name to `allDomains` if it is not among them. */
   subjectCn: string | null;
   issuerCn: string | null;
   issuerO: string | null;
@@ -28,8 +28,8 @@ export interface CertUpdate {
   /** The certificate itself: base64 of its DER. Only full feeds have it. */
   asDerBase64: string | null;
   /**
-   * The whole leaf as JSON, only where neither serial nor fingerprint tells it from others; `null` also where it is nested
-   * too deeply to be written.
+   * The whole leaf as JSON if the message has neither serial nor fingerprint to identify the certificate; otherwise
+   * `null`. Also `null` if the leaf is nested too deeply to be written.
    */
   leafJson: string | null;
 }
@@ -47,12 +47,12 @@ export type FeedMessage =
       detail: string;
     };
 
-/** Serial numbers have up to 20 octets (RFC 5280 section 4.1.2.2). Somewhat longer ones exist; text this long is none. */
+/** The longest text accepted as a serial number. RFC 5280 section 4.1.2.2 allows 20 octets, but some are longer. */
 const maxSerialLength = 1_000;
 
 type JsonObject = Record<string, unknown>;
 
-/** SHA-1 of nothing: certstream-server-go sends it for precertificates of static-ct logs. */
+/** SHA-1 of zero bytes: certstream-server-go sends this value for precertificates of static-ct logs. */
 const sha1OfNothing = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
 
 /** Years 1 to 9999, the range of GeneralizedTime (RFC 5280 section 4.1.2.5.2). */
@@ -60,16 +60,16 @@ const minEpochSeconds = -62_135_596_800;
 const maxEpochSeconds = 253_402_300_799;
 
 /**
- * A message with more JSON values than this is refused before it is parsed: parsing 16 MB of `[` takes half a gigabyte of
- * memory. A certificate of 1 MB, more than logs accept, has at most 300,000 names.
+ * A message with more JSON values than this is refused before it is parsed: parsing 16 MB of `[` takes half a gigabyte
+ * of memory. A certificate of 1 MB, more than logs accept, has at most 300,000 names.
  */
 const maxValues = 1_000_000;
 
 const [quote, backslash, comma, openBracket, openBrace] = [0x22, 0x5c, 0x2c, 0x5b, 0x7b];
 
 /**
- * Parses one message as any certstream server writes it. Each field stands for itself: one that cannot be used becomes
- * `null` and never hides the others. Never throws.
+ * Parses one message of any certstream server. A field that cannot be used becomes `null` and never hides the other
+ * fields. Never throws.
  */
 export function parseMessage(bytes: Buffer): FeedMessage {
   if (bytes.length > maxValues && countValues(bytes) > maxValues) {
@@ -92,7 +92,7 @@ export function parseMessage(bytes: Buffer): FeedMessage {
   return { type, update: toCertUpdate(data, data.leaf_cert) };
 }
 
-/** Counts at least as many values as `JSON.parse` would create. Commas and brackets inside texts do not count. */
+/** Returns at least the number of values that `JSON.parse` would create. Commas and brackets in texts do not count. */
 function countValues(bytes: Buffer): number {
   let count = 1;
   for (let at = 0; at < bytes.length; at++) {
@@ -131,14 +131,14 @@ function toCertUpdate(data: JsonObject, leaf: JsonObject): CertUpdate {
   };
 }
 
-/** Older CaliDog servers send no `leaf_cert.issuer`. There the issuer is the first certificate of the chain. */
+/** Older CaliDog servers send no `leaf_cert.issuer`; then the subject of the chain's first certificate is used. */
 function issuerOf(data: JsonObject, leaf: JsonObject): JsonObject {
   if (isObject(leaf.issuer)) return leaf.issuer;
   const parent = Array.isArray(data.chain) ? data.chain[0] : undefined;
   return isObject(parent) && isObject(parent.subject) ? parent.subject : {};
 }
 
-/** `all_domains`; where a server leaves it out, the DNS names of the SAN extension and the CN. */
+/** Returns `all_domains`; if the server leaves this field out, the DNS names of the SAN extension and the CN. */
 function namesOf(leaf: JsonObject): string[] {
   if (Array.isArray(leaf.all_domains)) return leaf.all_domains.filter((name) => typeof name === "string");
   const alternative = isObject(leaf.extensions) ? leaf.extensions.subjectAltName : undefined;
@@ -148,7 +148,7 @@ function namesOf(leaf: JsonObject): string[] {
   return commonName === null || names.includes(commonName) ? names : [...names, commonName];
 }
 
-/** Hex in any notation. A serial of zero, or of absurd length, does not tell certificates apart. */
+/** Returns the serial number, hex in any notation; `null` if it identifies no certificate (zero, or absurdly long). */
 export function toSerial(value: unknown): string | null {
   const serial = nonEmpty(value);
   return serial !== null && serial.length <= maxSerialLength && /[1-9A-Fa-f]/.test(serial) ? serial : null;
@@ -160,7 +160,7 @@ function toFingerprint(value: unknown): string | null {
   return /^[0-9a-f]{40}$/.test(hex) && hex !== sha1OfNothing ? hex : null;
 }
 
-/** The value where it is a time between the years 1 and 9999, epoch seconds; otherwise `null`. */
+/** Returns the value if it is a time, in epoch seconds, between the years 1 and 9999; otherwise `null`. */
 export function toEpochSeconds(value: unknown): number | null {
   return typeof value === "number" && value >= minEpochSeconds && value <= maxEpochSeconds ? value : null;
 }
@@ -169,7 +169,7 @@ function truncated(epochSeconds: number | null): number | null {
   return epochSeconds === null ? null : Math.trunc(epochSeconds);
 }
 
-/** `null` where the leaf is nested too deeply: `JSON.parse` reads any depth, `JSON.stringify` overflows the stack. */
+/** Returns `null` for a leaf nested too deeply: `JSON.parse` reads any depth, `JSON.stringify` overflows the stack. */
 function jsonOf(leaf: JsonObject): string | null {
   try {
     return JSON.stringify(leaf);

@@ -21,51 +21,52 @@ const sourceLast = Buffer.from('"}}}');
 const timestampBytes = Buffer.from(',"timestamp":');
 const submissionTimestamp = Buffer.from(',"submission_timestamp":');
 
-// Lengths of the fixed text between the parts that differ.
+// Lengths of the fixed texts between the parts that vary from message to message.
 const afterUpdateType = '"},"message_type":"certificate_update"}'.length;
 const afterSource = '},"update_type":"'.length;
 const beforeLogType = ',"type":"'.length;
 
-/** No message with a certificate is shorter. All text that is looked for at a fixed place fits into this length. */
+/** No message with a certificate is shorter. Every text that `read` expects at a fixed place fits into this length. */
 const minMessageBytes = 128;
 
-/** How far before the source `cert_index` may stand, bytes. */
+/** The greatest distance from `cert_index` to the source behind it, bytes. */
 const maxBytesToIndex = 4096;
 
-/** Longest timestamp that is read, bytes. */
+/** The longest timestamp that is read, bytes. */
 const maxNumberBytes = 24;
 
 /**
- * Reads from the bytes of a `certificate_update` message which entry of which log it is about, without parsing it.
- * These shapes are known, in their orders and without white space (T is text, N a number, `...` anything):
+ * Reads from the bytes of a `certificate_update` message, without parsing, which entry of which log the message is
+ * about. It knows these shapes, in exactly this order and without white space (T is text, N a number, `...` anything):
  *
  *     {"data":{"cert_index":N,...,"source":{"name":T,"url":T,"timestamp":N,"type":T},"update_type":T},"message_type":T}
  *     {"data":{"cert_index":N,...,"source":{"name":T,"url":T},"update_type":T},"message_type":T}
  *     {"message_type":T,"data":{...,"cert_index":N,...,"submission_timestamp":N,"source":{"name":T,"url":T}}}
  *     {"message_type":T,"data":{...,"cert_index":N,...,"source":{"url":T,"name":T}}}
  *
- * The first is certstream-server-go's, the second that of servers that sort their keys, then certstream-server-rust's
- * (older versions have no `submission_timestamp`) and CaliDog's.
+ * They are written by certstream-server-go, by servers that sort their keys, by certstream-server-rust (older versions
+ * without `submission_timestamp`) and by CaliDog, in this order.
  *
- * Where the reader gives an answer, a JSON parser would find the same. Text inside a certificate cannot change the
- * answer: no text of a certificate stands behind the source, or before an index that comes first, and a quotation mark
- * after a comma always begins a key, because servers escape quotation marks inside texts. There is no defence against a
- * server that writes a key twice on purpose: it could as well send wrong numbers.
+ * If the reader returns a log, a JSON parser would find the same log and index. Text inside a certificate cannot change
+ * the result: no text of a certificate stands behind the source, or before an index that comes first, and a quotation
+ * mark after a comma always begins a key, because servers escape quotation marks inside texts. There is no defence
+ * against a server that writes a key twice on purpose: such a server could also send wrong numbers.
  *
- * The answer stands in the fields until the next call, so that nothing has to be allocated for it.
+ * The fields hold the result until the next call, so that nothing has to be allocated.
  */
 export class OriginReader {
   /** The index of the entry in its log: a safe integer, not negative. */
   index = 0;
   /**
-   * Whether the server leaves out certificates that another log brought before. Then an index that never comes means
-   * nothing. certstream-server-rust always does this (`src/dedup.rs`). It is recognised by `submission_timestamp`; older
-   * versions, which lack that, by `message_type` first and the log's name before its URL.
+   * Whether the server leaves out certificates that it already sent for another log. Then an index that never comes
+   * means nothing. certstream-server-rust always does this (`src/dedup.rs`). We recognise that server by
+   * `submission_timestamp`; older versions, without this key, by `message_type` first and the log's name before its
+   * URL.
    */
   isDeduplicated = false;
 
   readonly #sources: SourceTable;
-  /** Where the log's timestamp ends in the message that was read last; 0 where it has none. */
+  /** The end of the log's timestamp in the message that was read last; 0 if that message has none. */
   #timestampEnd = 0;
 
   constructor(logs: CtLogs) {
@@ -73,8 +74,8 @@ export class OriginReader {
   }
 
   /**
-   * The number of the log, as `CtLogs` gives it; `noLog` where the message has another shape. Never throws. That the
-   * message is a `certificate_update` must be known already: not every byte of its type is looked at.
+   * Returns the number of the log, as `CtLogs` gives it; `noLog` if the message has another shape. Never throws. The
+   * caller must know that the message is a `certificate_update`: `read` does not compare every byte of the type.
    */
   read(message: Buffer): number {
     if (message.length < minMessageBytes) return noLog;
@@ -84,12 +85,13 @@ export class OriginReader {
   }
 
   /**
-   * When the log says it accepted the entry, epoch seconds; `null` where the server does not tell. Only for the message
-   * that was read last, and only if `read` found its log. Costs more than `read`, so it is for a sample of the messages.
+   * Returns the time at which the log says it accepted the entry, epoch seconds; `null` if the server does not send it.
+   * Call this only for the message that was read last, and only if `read` found its log. It costs more than `read`, so
+   * call it only for a sample of the messages.
    */
   timestampEpochSeconds(message: Buffer): number | null {
     const end = this.#timestampEnd;
-    // A key of another length than `type` behind the number moves `end` into it: then some of its digits would be read.
+    // If the key behind the number is shorter than `type`, `end` lies inside the number: do not read a part of it.
     if (message[end] !== commaByte) return null;
     const start = numberStart(message, end);
     if (start === end) return null;
@@ -122,7 +124,7 @@ export class OriginReader {
     return source.log;
   }
 
-  /** Takes the digits at `at`, which a comma must follow. */
+  /** Reads the digits at `at` into `index`. Returns false if no safe integer with a comma behind it stands there. */
   #readIndex(message: Buffer, at: number): boolean {
     let value = 0;
     let cursor = at;
@@ -137,9 +139,9 @@ export class OriginReader {
   }
 
   /**
-   * Steps back over the text behind the source in a message whose type comes last, and returns where the source's name
-   * and URL end; -1 where other text stands there. A few bytes are enough to look at: they are the server's own, not a
-   * certificate's, and a source is found only if it ends exactly there.
+   * Steps back over the text behind the source in a message whose type comes last. Returns where the source's name and
+   * URL end; -1 if the text is not as expected. Comparing a few bytes is enough: the server wrote this text, not the
+   * owner of a certificate, and `endingAt` finds a source only if it ends exactly at the returned place.
    */
   #sourceEnd(message: Buffer, end: number): number {
     const updateTypeEnd = end - afterUpdateType;
@@ -158,7 +160,7 @@ export class OriginReader {
   }
 }
 
-/** Where a decimal number begins, given where it ends (`end` is the place behind its last digit). */
+/** Returns where a decimal number begins. `end` is the place behind the number's last digit. */
 function numberStart(message: Buffer, end: number): number {
   // The usual case, 1761918776.523: ten digits, a point, three digits.
   if (message[end - 15] === colon) return end - 14;

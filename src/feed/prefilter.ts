@@ -21,39 +21,39 @@ const typeLast = Buffer.from(',"message_type":"certificate_update"}');
 const arrayStart = Buffer.from(":[");
 const leafStart = Buffer.from('"leaf_cert":{');
 
-/** How many places of the leaf's names are remembered. */
+/** How many places at which the leaf's names began are remembered. */
 const hintCount = 16;
-/** How far from a remembered place to look, in both directions, bytes. */
+/** How far to search before and behind a remembered place, bytes. */
 const slackBytes = 48;
 
 /**
- * Looks at the bytes of messages to find those that nobody needs to parse. Certstream servers put the chain before the
- * leaf, and each intermediate's messages have the leaf's names at about the same place, so it remembers such places: they
- * decide only where to look first.
+ * Looks at the bytes of messages to find the messages that nobody needs to parse. Certstream servers put the chain
+ * before the leaf, so all messages of one intermediate have the leaf's names at about the same place. The prefilter
+ * remembers such places. They only decide where it looks first.
  */
 export class Prefilter {
   /**
-   * Where the leaf's names began in earlier messages, the most useful first; 0: none yet. The place differs by what the
-   * log adds for its URL and index.
+   * The places where the leaf's names began in earlier messages, the most useful first; 0: none yet. Within the
+   * messages of one intermediate, the place moves by the length of the log's URL and of the index.
    */
   readonly #hints = new Int32Array(hintCount);
 
   /**
-   * Decides on the bytes of one message of a feed whether it is a `certificate_update` that covers no entry of the watch
-   * list, so that nobody needs to parse it. False means "parse it to find out". Allocates nothing.
+   * Returns true if the bytes show that the message is a `certificate_update` without a watched name, so that nobody
+   * needs to parse it. False means "parse the message to find out". Allocates nothing.
    *
-   * True only if the message type stands at the start or at the end, as the servers write it, and the `all_domains` array
-   * directly after `"leaf_cert":{` was walked (certstream-server-go's order: chain and extensions need not be looked at),
-   * or every `all_domains` array, and every name in what was walked is plain and not covered.
+   * True needs all of this: the message type stands at the start or at the end, as the servers write it; the prefilter
+   * walked the `all_domains` array directly after `"leaf_cert":{` (certstream-server-go's order: chain and extensions
+   * need no look), or else every `all_domains` array; and every name in the walked arrays is plain and not covered.
    *
-   * Text inside a certificate cannot bring about a skip. Servers escape quotation marks in strings, so an unescaped one
-   * begins or ends a string, and one that a letter follows begins it: `,"all_domains":[` or `{"all_domains":[` is a key,
-   * wherever it stands, and so is `"leaf_cert"`. What a server would have to do on purpose is not defended against (a key
-   * disguised by `\u` escapes, a second `leaf_cert`, a second `all_domains` in it): it could as well send nothing.
+   * Text inside a certificate cannot cause a skip. Servers escape quotation marks in strings, so an unescaped quotation
+   * mark begins or ends a string, and if a letter follows, it begins one: `,"all_domains":[` or `{"all_domains":[` is a
+   * key, wherever it stands, and so is `"leaf_cert"`. There is no defence against a server that hides a name on purpose
+   * (a key written with `\u` escapes, a second `leaf_cert`, a second `all_domains` in it): it could also send nothing.
    */
   canSkip(message: Buffer, table: NameTable): boolean {
     const end = message[message.length - 1] === newline ? message.length - 1 : message.length;
-    // What does not even look like an object is the parser's to count.
+    // A message that does not look like an object goes to the parser, which counts it as refused.
     if (message[0] !== openBrace || message[end - 1] !== closeBrace) return false;
     if (end > typeLast.length && hasBytesAt(message, end - typeLast.length, typeLast)) {
       const leafNames = this.#expectedLeafNames(message);
@@ -65,8 +65,8 @@ export class Prefilter {
   }
 
   /**
-   * Where `"all_domains"` begins as the first member of `leaf_cert`, for messages whose `leaf_cert` begins with it
-   * (certstream-server-go's); -1 if it is not near a place where it was before.
+   * Returns where `"all_domains"` begins as the first member of `leaf_cert` (certstream-server-go's order); -1 if it is
+   * not there, or not near a place where it was in earlier messages.
    */
   #expectedLeafNames(message: Buffer): number {
     const hints = this.#hints;
@@ -85,13 +85,13 @@ export class Prefilter {
     return -1;
   }
 
-  /** Remembers where the leaf's names were found without a hint, in place of the least useful one. */
+  /** Remembers the place `at`, where the leaf's names were found without a hint. It replaces the least useful hint. */
   #rememberLeafNames(at: number): void {
     const free = this.#hints.indexOf(0);
     this.#hints[free === -1 ? hintCount - 1 : free] = at;
   }
 
-  /** Walks the arrays from the last to the first, or to one that is the leaf's for certain. */
+  /** Walks the `all_domains` arrays from the last to the first, or to the first that is certainly the leaf's. */
   #areArraysClear(message: Buffer, table: NameTable): boolean {
     let walkedAny = false;
     for (let at = lastKey(message, message.length - keyBytes, 0); at > 0; at = lastKey(message, at - 1, 0)) {
@@ -107,7 +107,7 @@ export class Prefilter {
   }
 }
 
-/** Whether the key that begins at `at` is the first member of `leaf_cert`, and that a key, not the end of a text. */
+/** Whether the key at `at` is the first member of `leaf_cert`, and `"leaf_cert"` is a key, not the end of a text. */
 function isLeafNames(message: Buffer, at: number): boolean {
   const start = at - leafStart.length;
   const before = message[start - 1];
@@ -115,8 +115,8 @@ function isLeafNames(message: Buffer, at: number): boolean {
 }
 
 /**
- * Whether `:["name",...]` begins at `at`, with plain and uncovered names only. No bound needs checking on the way: the
- * message ends in a brace, which is no part of it.
+ * Whether `:["name",...]` begins at `at`, with plain and uncovered names only. The loop needs no check for the end of
+ * the message: the message ends in a brace, and every brace ends the loop.
  */
 function isArrayClear(message: Buffer, at: number, table: NameTable): boolean {
   if (!hasBytesAt(message, at, arrayStart)) return false;
@@ -133,7 +133,7 @@ function isArrayClear(message: Buffer, at: number, table: NameTable): boolean {
   }
 }
 
-/** Index of the quotation mark that ends the name beginning at `start`; -1 if the name is not clear. */
+/** Returns the index of the quotation mark behind the name that begins at `start`; -1 if the name must be parsed. */
 function endOfClearName(message: Buffer, start: number, table: NameTable): number {
   let end = start;
   while (nameCodes[message[end] as number] !== 0) end++;
@@ -153,7 +153,7 @@ function endOfClearName(message: Buffer, start: number, table: NameTable): numbe
   return mayEndIn(table, hash) && isCovered(message, start, end, lastDot, table) ? -1 : end;
 }
 
-/** Whether the table may have the name, or what follows one of the dots before its last. */
+/** Whether the table may have the name, or the rest of the name behind any of its dots except the last. */
 function isCovered(message: Buffer, start: number, end: number, lastDot: number, table: NameTable): boolean {
   let hash = hashStart;
   for (let index = end - 1; index >= start; index--) {

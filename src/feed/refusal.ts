@@ -3,33 +3,33 @@ import { retryAfterSeconds } from "../retry-after.ts";
 
 /** The longest wait that a server may ask for with `Retry-After`. */
 const maxRetryAfterSeconds = 300;
-/** How much of a redirect's target is shown. */
+/** The longest URL that is shown in full, characters. */
 const maxShownLength = 200;
-/** Shorter values of a URL's query are no secrets, and could stand in any text. */
+/** The length of the shortest secret that is masked. Shorter texts are no secrets, and could stand in any text. */
 const minSecretLength = 4;
 
-/** How a feed is asked for. */
+/** The URL and the credentials of a feed. */
 export interface FeedTarget {
-  /** Without user and password. */
+  /** The feed's URL without user and password. */
   url: URL;
   /** The value of the `Authorization` header. */
   authorization: string | null;
 }
 
-/** What follows from an answer that is no upgrade. */
+/** The meaning of an HTTP answer that does not upgrade the connection. */
 export interface Refusal {
   /** Says what the server answered and what to do about it. */
   reason: string;
-  /** What the server asked for with `Retry-After`; 0 where it asked for nothing. */
+  /** The wait that the server asked for with `Retry-After`; 0 if the answer has no such header. */
   retryAfterMs: number;
-  /** Where the answer redirects to, if that may be followed. */
+  /** The URL that the answer redirects to; `null` if there is none, or if certwatch may not follow the redirect. */
   redirect: URL | null;
 }
 
 /**
  * Takes user and password out of a feed's URL (RFC 7617).
  *
- * @param authorization counts more than they do.
+ * @param authorization if not `null`, is used in place of user and password.
  */
 export function feedTarget(text: string, authorization: string | null): FeedTarget {
   const url = new URL(text);
@@ -40,7 +40,7 @@ export function feedTarget(text: string, authorization: string | null): FeedTarg
   return { url, authorization: `Basic ${Buffer.from(credentials).toString("base64")}` };
 }
 
-/** Understands an answer to an upgrade that is not 101. */
+/** Explains an answer with a status other than 101 to an upgrade. */
 export function refusalOf(target: FeedTarget, status: number, headers: IncomingHttpHeaders): Refusal {
   const retryAfterMs = (retryAfterSeconds(headers["retry-after"], maxRetryAfterSeconds) ?? 0) * 1000;
   const location = status >= 300 && status < 400 ? headers.location : undefined;
@@ -57,7 +57,7 @@ export function refusalOf(target: FeedTarget, status: number, headers: IncomingH
   };
 }
 
-/** Why a redirect is not followed; `null`: it is. What certwatch sends is for one server alone, the token above all. */
+/** Returns why a redirect is not followed; `null` if it is. A token must never reach another server than its own. */
 function objectionTo(from: URL, to: URL): string | null {
   if (to.protocol !== "ws:" && to.protocol !== "wss:") return "it is no feed's URL";
   if (to.hostname !== from.hostname) return "it is another host";
@@ -69,7 +69,7 @@ function objectionTo(from: URL, to: URL): string | null {
 
 const portOf = ({ port, protocol }: URL) => (port === "" ? (protocol === "wss:" ? 443 : 80) : Number(port));
 
-/** Servers and proxies redirect to `https:` where they mean `wss:`. Credentials in a redirect are nobody's. */
+/** Turns `https:`, which servers and proxies write, into `wss:`. Drops credentials, which no redirect needs. */
 function feedUrl(redirect: URL): URL {
   const url = new URL(redirect.href.replace(/^http(s?):/, "ws$1:"));
   url.hash = "";
@@ -78,7 +78,7 @@ function feedUrl(redirect: URL): URL {
   return url;
 }
 
-/** Origin and path of a URL for the log. The query may hold secrets, and servers write into a path what they were asked. */
+/** Returns a URL's origin and path, for logging. The query may hold secrets; servers may copy secrets to the path. */
 function shown(target: FeedTarget, { protocol, host, pathname }: URL): string {
   const text = withoutSecrets(target, `${protocol}//${host}${pathname}`);
   return text.length > maxShownLength ? `${text.slice(0, maxShownLength)}…` : text;
@@ -105,7 +105,7 @@ function reasonFor(target: FeedTarget, status: number): string {
   return `the server refused ${http}`;
 }
 
-/** Takes the feed's secrets out of a text for the log: servers repeat them in redirects and in reasons of Close frames. */
+/** Masks the feed's secrets in a text for logging. Servers repeat secrets in redirects and in Close frames. */
 export function withoutSecrets({ url, authorization }: FeedTarget, text: string): string {
   const [, token = ""] = /^\S+ +(.*)$/.exec(authorization ?? "") ?? [];
   const [, password = ""] = /^[^:]*:(.*)$/s.exec(Buffer.from(token, "base64").toString("utf8")) ?? [];

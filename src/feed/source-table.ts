@@ -7,31 +7,31 @@ const urlKey = Buffer.from('"url":"');
 /** The longest `source` object that is read, bytes. */
 const maxSourceBytes = 1024;
 
-/** How many spellings of `source` are remembered. Reading any other costs more time. */
+/** How many spellings of `source` are remembered. Reading other spellings takes longer. */
 const maxSources = 1024;
 
-/** How many of them one bucket holds: text that varies without end must not make a long search. */
+/** How many spellings one bucket holds, so that a server with endless spellings cannot make the search long. */
 const maxBucketLength = 16;
 
-/** The bytes at these distances before a source's end choose its bucket. Mostly they are from shard, year and host. */
+/** The bytes at these distances before the end of a source choose its bucket. Most stand in shard, year and host. */
 const bucketKey = [2, 4, 8, 11, 14, 26, 29, 31];
 const bucketCount = 256;
 const minRememberedBytes = 32;
 
-/** One spelling of a `source` object: from `,"source":{` to the quotation mark that ends the later of name and URL. */
+/** One spelling of a `source` object: from `,"source":{` to the last quotation mark of name and URL. */
 export interface Source {
   readonly log: number;
   readonly length: number;
-  /** The bytes from `"url":"` to the end. The name before it is not compared. */
+  /** The bytes from `"url":"` to the end. A name that stands before them is not compared. */
   readonly compared: Buffer;
   readonly hasUrlFirst: boolean;
   readonly nextInBucket: Source | null;
 }
 
 /**
- * Remembers the `source` objects of a feed by their bytes, so that each is parsed once only. A few bytes at its end choose
- * the bucket; then its URL and its beginning are compared. The name between them is not compared: the URL alone says
- * which log it is.
+ * Remembers the `source` objects of a feed by their bytes, so that each spelling is parsed only once. A few bytes at
+ * the end of a source choose the bucket; then its URL and its beginning are compared. A name between them is not
+ * compared: the URL alone identifies the log.
  */
 export class SourceTable {
   readonly #logs: CtLogs;
@@ -42,7 +42,7 @@ export class SourceTable {
     this.#logs = logs;
   }
 
-  /** The source whose name and URL end before `end`; `null` where there is none. Allocates nothing for a known source. */
+  /** Returns the source whose name and URL end at `end`, or `null`. Allocates nothing for a known source. */
   endingAt(message: Buffer, end: number): Source | null {
     let hash = 0;
     for (let i = 0; i < bucketKey.length; i++) {
@@ -56,7 +56,7 @@ export class SourceTable {
     return this.#newSource(message, end, bucket);
   }
 
-  /** Parses a source that was not seen before; `null` where the text is no source. */
+  /** Parses a source that was not seen before. Returns `null` if the text is not a source. */
   #newSource(message: Buffer, end: number, bucket: number): Source | null {
     const start = message.lastIndexOf(sourceBytes, end - 1);
     if (start === -1 || end - start > maxSourceBytes) return null;
@@ -83,7 +83,7 @@ function lengthOf(bucket: Source | null): number {
   return bucket === null ? 0 : 1 + lengthOf(bucket.nextInBucket);
 }
 
-/** The URL out of the members `"name":T,"url":T`, which may come in either order. */
+/** Returns the URL of the members `"name":T,"url":T`, which may come in either order; `null` if there are others. */
 function parseSource(members: string): { url: string; hasUrlFirst: boolean } | null {
   let source: Record<string, unknown>;
   try {
@@ -97,7 +97,7 @@ function parseSource(members: string): { url: string; hasUrlFirst: boolean } | n
   return typeof source.url === "string" ? { url: source.url, hasUrlFirst } : null;
 }
 
-/** Whether the bytes directly before `end` are `expected`. False where the message does not reach so far back. */
+/** Whether the bytes directly before `end` are `expected`. False if fewer bytes than that stand before `end`. */
 export function hasBytesBefore(message: Buffer, end: number, expected: Buffer): boolean {
   if (end < expected.length) return false;
   for (let back = 1; back <= expected.length; back++) {

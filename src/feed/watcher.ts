@@ -7,7 +7,7 @@ import { type CertUpdate, parseMessage } from "./message.ts";
 import { OriginReader } from "./origin.ts";
 import { Prefilter } from "./prefilter.ts";
 
-/** One in so many of the messages that match nothing is parsed all the same, to measure the delay of the logs. */
+/** Of the messages that match nothing, one of every 4096 is parsed anyway, to measure the delay of the CT logs. */
 const sampleEvery = 4096;
 
 export interface WatcherOptions {
@@ -17,14 +17,14 @@ export interface WatcherOptions {
   metrics: Metrics;
 }
 
-/** Finds the messages about watched names. It runs while the socket is read, so it awaits nothing and never throws. */
+/** Finds the messages about watched names. It runs while the socket is read, so it never awaits and never throws. */
 export class Watcher {
   readonly #options: WatcherOptions;
   readonly #quietLog = new RateLimitedLog();
   readonly #prefilter = new Prefilter();
   readonly #logs = new CtLogs();
   readonly #origins = new OriginReader(this.#logs);
-  /** Counts for all feeds together. Its owner calls `settle`. */
+  /** Counts the lost entries of all feeds together. The owner of the watcher calls `settle`. */
   readonly gaps = new GapAccounting(this.#logs, performance.now());
   #untilSample = 1;
 
@@ -32,7 +32,7 @@ export class Watcher {
     this.#options = options;
   }
 
-  /** Takes one message as received. Returns whether it was a certificate update. */
+  /** Takes one message as received. Returns whether the message was a certificate update. */
   receive(message: Buffer): boolean {
     try {
       if (!this.#prefilter.canSkip(message, this.#options.watchList().table))
@@ -40,7 +40,7 @@ export class Watcher {
       this.#countSkipped(message);
       return true;
     } catch (error) {
-      // This is a mistake in certwatch. The message was not matched, but the log keeps its bytes, and the feed goes on.
+      // A mistake in certwatch. The message was not matched, but a log line keeps its bytes, and reading goes on.
       this.#options.metrics.feedCounts.refused.internal_error += 1;
       const log = lossLog(this.#options.log);
       log.error({ err: error, message: message.toString("base64") }, "a message could not be processed");
@@ -85,7 +85,7 @@ export class Watcher {
     return true;
   }
 
-  /** Notes which entry of which log arrived: read from the bytes, or from `update` where their shape is unusual. */
+  /** Notes which entry of which CT log arrived: from the bytes, or from `update` if the message's shape is unusual. */
   #accountFor(message: Buffer, update: CertUpdate | null): void {
     const log = this.#origins.read(message);
     if (log === noLog && update?.sourceUrl != null) {

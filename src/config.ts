@@ -20,25 +20,25 @@ import {
 } from "./config/values.ts";
 import type { LogLevel } from "./log.ts";
 
-/** Everything that can be configured, checked. Built by {@link readConfig} and never changed. */
+/** The whole configuration, checked. Built by {@link readConfig} and never changed. */
 export interface Config {
-  /** `null` with `embedded`. */
+  /** The Postgres connection string; `null` if `embedded`. */
   postgresDsn: string | null;
   embedded: boolean;
-  /** Where the embedded database lives. */
+  /** The folder of the embedded database. */
   dataDir: string;
   feeds: FeedConfig[];
   apiHost: string;
-  /** 0 lets the system choose a free port. */
+  /** The port of the HTTP server; 0: the system chooses a free port. */
   apiPort: number;
-  /** `null`: observer mode, alerts are recorded and logged only. */
+  /** The receiver of alerts; `null`: observer mode, in which alerts are only recorded and logged. */
   webhook: WebhookConfig | null;
   cleanupIntervalSeconds: number;
   alertRetentionSeconds: number;
   suspiciousGraceSeconds: number;
   watchRefreshIntervalSeconds: number;
   precertMatch: "serial" | "tbs";
-  /** 0: never. */
+  /** How long a feed that delivered before may be silent before the connection is given up; 0: for ever. */
   feedIdleTimeoutSeconds: number;
   feedMaxMessageBytes: number;
   logLevel: LogLevel;
@@ -48,7 +48,7 @@ export interface WebhookConfig extends WebhookTarget {
   maxAttempts: number;
 }
 
-/** The configuration cannot be used. `problems` has one sentence for each variable that is wrong. */
+/** Says that the configuration cannot be used. `problems` has one sentence for each variable that is wrong. */
 export class ConfigError extends Error {
   readonly problems: string[];
   constructor(problems: string[]) {
@@ -153,7 +153,7 @@ function toConfig(values: Environment, embedded: boolean): Config {
   };
 }
 
-/** Credentials in the URL become the `Authorization` header, unless one is given. */
+/** Turns user and password of the URL into the `Authorization` header, unless `WEBHOOK_AUTHORIZATION` is set. */
 function toWebhookConfig(text: string, values: Environment): WebhookConfig {
   const target = new URL(text);
   const credentials = `${decodeURIComponent(target.username)}:${decodeURIComponent(target.password)}`;

@@ -2,23 +2,24 @@ import { lookup } from "node:dns";
 import { isIP, type LookupFunction, type NetConnectOpts, Socket } from "node:net";
 import { buildConnector } from "undici";
 
-/** The shortest time that an address gets: long enough for a handshake whose first packet is lost. */
+/** The shortest time for connecting to one address: long enough for a handshake whose first packet is lost. */
 const minShareMs = 2_000;
 
-/** What `net.connect` and `tls.connect` need to divide the time between the addresses of a name. */
+/** Options of `net.connect` and `tls.connect` that divide the time between the addresses of a name. */
 export interface FairOptions {
   lookup?: LookupFunction;
   autoSelectFamilyAttemptTimeout?: number;
 }
 
 /**
- * Looks a name up and gives each of its addresses the same share of the time to connect in, 2 s at least. Node.js tries
- * the addresses one after the other and gives each but the last 250 ms, which is too short for a server on another
- * continent: of a name with two addresses, of which only the first works, such a server would never be reached.
+ * Looks a name up and gives each of its addresses the same share of the time for connecting, 2 s at least. Without
+ * these options Node.js tries the addresses one after the other, each but the last for 250 ms only. This is too short
+ * for a server on another continent: if a name has two addresses and only the first works, no connection would ever
+ * succeed.
  *
- * @param timeoutMs the time that the caller has for connecting; the caller itself ends the attempt after it.
- * @param lookUp looks the name up; another one than the system's is for tests.
- * @throws what the lookup fails with, e.g. ENOTFOUND
+ * @param timeoutMs the time for connecting. When it is over, the caller itself ends the attempt.
+ * @param lookUp looks the name up. Tests give their own function; all others use the system's.
+ * @throws the error of the lookup, e.g. ENOTFOUND
  */
 export async function fairConnectOptions(
   host: string,
@@ -42,8 +43,8 @@ export async function fairConnectOptions(
 }
 
 /**
- * A socket for libraries that are handed one and connect it themselves, as `pg` does: its `connect` gives each address
- * of a host name a fair share of `timeoutMs`.
+ * A socket for libraries that call `connect` of a given socket themselves, as `pg` does: this `connect` gives each
+ * address of a host name a fair share of `timeoutMs`.
  */
 export class FairSocket extends Socket {
   readonly #timeoutMs: number;
@@ -60,7 +61,7 @@ export class FairSocket extends Socket {
     if (typeof onConnect === "function") this.once("connect", onConnect as () => void);
     fairConnectOptions(host, this.#timeoutMs).then(
       (options) => {
-        // `connect` would open a socket again that was destroyed while the name was looked up.
+        // If the socket was destroyed during the lookup, `connect` would open it again.
         if (this.destroyed) return;
         super.connect({ port: port as number, host, ...options });
         if (this.#isUnref) super.unref();
@@ -70,14 +71,14 @@ export class FairSocket extends Socket {
     return this;
   }
 
-  /** Before it connects, too, where Node.js would wait with it until it is connected. */
+  /** Works also before `connect` has begun to connect; Node.js alone would unref the socket only when connected. */
   override unref(): this {
     this.#isUnref = true;
     return super.unref();
   }
 }
 
-/** The connector of an undici dispatcher (its option `connect`) that divides `timeoutMs` in the same way. */
+/** Makes a connector for an undici dispatcher (option `connect`) that divides `timeoutMs` in the same way. */
 export function fairConnector(timeoutMs: number): buildConnector.connector {
   return (target, callback) => {
     fairConnectOptions(target.hostname, timeoutMs).then(

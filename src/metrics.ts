@@ -1,10 +1,10 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
-/** Values of the label `type` of `certwatch_ct_messages_total`. */
+/** The values of the label `type` of `certwatch_ct_messages_total`. */
 export const messageTypes = ["certificate_update", "heartbeat", "dns_entries", "other"] as const;
 export type MessageType = (typeof messageTypes)[number];
 
-/** Why a message was refused: the label `reason` of `certwatch_ct_messages_refused_total`. */
+/** The reasons for refusing a message: the values of the label `reason` of `certwatch_ct_messages_refused_total`. */
 export const refusalReasons = [
   "too_large",
   "not_json",
@@ -14,16 +14,16 @@ export const refusalReasons = [
 ] as const;
 export type RefusalReason = (typeof refusalReasons)[number];
 
-/** How a database error is answered: the label `kind` of `certwatch_database_errors_total`. */
+/** The kinds of database errors: the values of the label `kind` of `certwatch_database_errors_total`. */
 const databaseErrorKinds = ["retryable", "bad-data", "fatal"] as const;
 
-/** What the path that reads the socket counts: plain numbers, copied into the registry when it is scraped. */
+/** The counts of the path that reads the socket: plain numbers, copied into the registry when somebody scrapes it. */
 export interface FeedCounts {
   messages: Record<MessageType, number>;
   refused: Record<RefusalReason, number>;
-  /** When the last certificate update arrived, epoch milliseconds; 0 before the first. */
+  /** The time at which the last certificate update arrived, epoch milliseconds; 0 before the first. */
   lastCertificateUpdateMs: number;
-  /** Entries that never arrived, by log. */
+  /** The number of entries that never arrived, for each CT log. */
   lostEntries: readonly { log: string; count: number }[];
 }
 
@@ -32,8 +32,8 @@ export type Metrics = ReturnType<typeof createMetrics>;
 const prefix = "certwatch_";
 
 /**
- * Declares every metric. Series with a closed label set exist at 0 from the start, so that `rate()` sees the first
- * event.
+ * Declares every metric. Counters whose label values are known from the start begin at 0, so that `rate()` sees the
+ * first event.
  */
 export function createMetrics(options: { version: string; feeds: string[] }) {
   const registry = new Registry();

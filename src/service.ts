@@ -12,7 +12,7 @@ import { createMetrics } from "./metrics.ts";
 import { createStages, isConnected, type Shared, type Stages } from "./service/stages.ts";
 import { version } from "./version.ts";
 
-// The pipeline. Its stages are made in service/stages.ts, in this order. Here: how it starts and how it stops.
+// The pipeline. service/stages.ts makes its stages, in this order. This file starts and stops it.
 //
 //   certstream ──> FeedClient ──> Watcher ────> Recorder ─────> Judge ────> Deliverer ──> webhook
 //                                    │              │            │  │           │
@@ -20,37 +20,37 @@ import { version } from "./version.ts";
 //                                    │                           │        │
 //                         public.intent_current           public.certs  public.alerts (the outbox)
 //
-// Left of the Recorder nothing ever waits. Right of it every step is committed before the next one begins.
+// Left of the Recorder nothing ever waits. Right of the Recorder every step is committed before the next step begins.
 
 /** A running service. */
 export interface Service {
-  /** Where `/healthz` and `/metrics` are served: `http://host:port`. */
+  /** The address of `/healthz` and `/metrics`: `http://host:port`. */
   apiUrl: string;
   /**
-   * Resolves with the exit status when the service has stopped, by {@link stop} or because it cannot go on: 0, or 1
-   * where a matched certificate could not be written or something failed for good.
+   * Resolves with the exit status when the service has stopped, after {@link stop} or because it cannot go on: 1 if a
+   * matched certificate could not be written to the database or if something failed for good, otherwise 0.
    */
   stopped: Promise<number>;
-  /** Stops reading, writes down what was matched, lets running attempts end. Can be called again. */
+  /** Stops reading, commits matched certificates, lets running webhook attempts end. Calling it twice is safe. */
   stop(): void;
 }
 
 const databasePatienceMs = 60_000;
-/** How long a stop waits for running webhook attempts. */
+/** How long a stop waits for running webhook attempts to end. */
 const stopPatienceMs = 10_000;
-/** How long a stop then waits for their outcomes to be committed. */
+/** How long a stop waits after that for the outcomes of these attempts to be committed. */
 const settlePatienceMs = 2_000;
 /**
- * How long a stop tries to commit matched certificates. Docker kills ten seconds after SIGTERM: by then those that could
- * not be written have to be in the log.
+ * How long a stop tries to commit matched certificates. Docker kills ten seconds after SIGTERM: before that, the
+ * certificates that could not be committed must be logged.
  */
 const drainPatienceMs = 8_000;
 
 /**
- * Starts everything; resolves when the feeds are being connected to.
+ * Starts the whole service. Resolves as soon as the feeds begin to connect.
  *
- * @param signal aborted when the start itself is to be given up.
- * @throws DatabaseUnusableError, EmbeddedError, or what the HTTP server fails with. Nothing is left running then.
+ * @param signal aborting this signal gives up the start.
+ * @throws DatabaseUnusableError, EmbeddedError, or the error of the HTTP server. Then nothing is left running.
  */
 export async function startService(config: Config, log: Logger, signal: AbortSignal): Promise<Service> {
   const releasers: (() => Promise<unknown>)[] = [];
@@ -95,7 +95,7 @@ export async function startService(config: Config, log: Logger, signal: AbortSig
     });
     shared.onRelease(api.close);
     logStart(shared, stages, api.url);
-    // Nothing can fail any more.
+    // From here on no step of the start can fail.
     for (const loop of shared.loops) loop.start();
     for (const feed of stages.feeds) feed.start();
     return {
@@ -141,7 +141,7 @@ function logStart({ config, database, log }: Shared, { refresh }: Stages, apiUrl
   );
 }
 
-/** @returns the exit status. */
+/** Stops all stages and returns the exit status, see `Service.stopped`. */
 async function shutDown(
   { log, database }: Shared,
   { feeds, recorder, judge, deliverer }: Stages,
@@ -151,13 +151,13 @@ async function shutDown(
   if (failure === null) log.info("stopping: reading no more, writing down what was matched");
   else log.fatal({ error: errorMessage(failure) }, "certwatch cannot go on");
   await Promise.all(feeds.map((feed) => feed.stop()));
-  // Side by side: whoever sends the signal often waits for no more than ten seconds.
+  // Judging and delivery stop while the recorder drains: supervisors often kill ten seconds after the signal.
   const judgingAndDelivery = Promise.all([judge.loop.stop(), deliverer?.stop(stopPatienceMs)]);
   const [lost] = await Promise.all([
     recorder.drain(drainPatienceMs),
     settledWithin(judgingAndDelivery, stopPatienceMs + settlePatienceMs),
   ]);
-  // A statement that still waits for the database need not be waited for: any replica can do that work.
+  // Do not wait for statements of judging or delivery that the database has not answered: any replica can do that work.
   await database.db.end();
   await releaseAll();
   log.info({ certificates_not_written: lost }, "stopped");

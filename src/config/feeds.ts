@@ -4,17 +4,17 @@ import { oneLine, url } from "./values.ts";
 
 /** One certstream feed. */
 export interface FeedConfig {
-  /** May have user, password and query in it. */
+  /** The feed's URL. May contain user, password and query. */
   url: string;
-  /** In logs and metrics: the URL without secrets, and a number where two would be the same. */
+  /** The feed's name in logs and metrics: the URL without secrets, and a number if two names would be the same. */
   name: string;
-  /** The value of the `Authorization` header. `null`: what user and password in the URL come to, if they are there. */
+  /** The value of the `Authorization` header; `null`: made from user and password in the URL, if there are any. */
   authorization: string | null;
 }
 
 const places = (list: string) => list.split(",").map((text) => text.trim());
 
-/** The value of `CERTSTREAM_URL`. */
+/** The form of `CERTSTREAM_URL`. */
 export const feedUrls = z
   .string()
   .default("ws://localhost:8080/full-stream")
@@ -27,7 +27,7 @@ export const feedUrls = z
     }
   });
 
-/** The value of `CERTSTREAM_AUTHORIZATION`: a place for each URL of `CERTSTREAM_URL`, empty where a feed wants none. */
+/** The form of `CERTSTREAM_AUTHORIZATION`: one value for each URL of `CERTSTREAM_URL`, empty if a feed needs none. */
 export const feedAuthorizations = z
   .string()
   .optional()
@@ -38,8 +38,8 @@ export const feedAuthorizations = z
   });
 
 /**
- * What is wrong with `CERTSTREAM_AUTHORIZATION` beside `CERTSTREAM_URL`, as given; `null`: nothing. A token must not reach
- * a server that it was not meant for, so nothing is guessed where the two have not the same number of places.
+ * Returns the problem if `CERTSTREAM_AUTHORIZATION` has not as many values as `CERTSTREAM_URL` has URLs; `null` if all
+ * is well. A token must not reach another server than its own, so nothing is guessed if the numbers differ.
  */
 export function authorizationProblem(authorizations: string | undefined, urls: string | undefined) {
   if (authorizations === undefined) return null;
@@ -49,7 +49,7 @@ export function authorizationProblem(authorizations: string | undefined, urls: s
   return `CERTSTREAM_AUTHORIZATION=***: has ${placeCount} places, and CERTSTREAM_URL has ${urlCount} URLs: give one value for each URL, in the same order, separated by commas, and leave the place empty of a feed that wants none`;
 }
 
-/** Feeds are the same when their URLs are, however they are written. The first of them counts. */
+/** Returns one feed for each different URL. Two spellings of one URL are the same feed; the first of them counts. */
 export function toFeedConfigs(texts: string[], authorizations: string[]): FeedConfig[] {
   const authorizationOf = new Map<string, string | null>();
   for (const [i, text] of texts.entries()) {

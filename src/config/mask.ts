@@ -1,25 +1,25 @@
 import { maskDsn } from "../db/dsn.ts";
 
-/** The value of a variable as it may stand in a message: secrets are `***`. */
+/** Returns the value of a variable for use in a message: secrets become `***`. */
 export function maskValue(name: string, text: string): string {
   if (/^(WEBHOOK_SECRET|WEBHOOK_AUTHORIZATION|CERTSTREAM_AUTHORIZATION)$/.test(name)) return "***";
   if (name === "POSTGRES_DSN") return maskDsn(text);
   if (name === "WEBHOOK_URL") return maskWebhookUrl(text);
   if (name === "CERTSTREAM_URL") {
     const masked = text.split(",").map(maskUrl);
-    // A comma in a password leaves two pieces, of which the first may read as host and port.
+    // A comma in a password cuts the URL into two pieces, and the first piece may look like host and port.
     return masked.includes("***") ? "***" : masked.join(",");
   }
   return JSON.stringify(text);
 }
 
-/** An `@` after the end of the host. Then a password contains `/`, `?` or `#` unencoded, and the parser takes that for the end of the host. */
+/** Matches a URL with an `@` behind its host. Then a password may contain an unencoded `/`, `?` or `#`. */
 const hasLateAt = /^\s*\w+:\/\/[^/?#\\]*[/?#\\].*@/s;
 
 /**
- * A URL as it may be logged: credentials and query become `***`. The whole text becomes `***` where the parser cannot be
- * trusted to find them: `user:secret@host` is a URL with the scheme `user:` to it, and a password with an unencoded `/`
- * looks like host and port.
+ * Returns a URL for logging: credentials and query become `***`. The whole text becomes `***` if the URL parser may not
+ * find the credentials: the parser reads `user:secret@host` as a URL with the scheme `user:`, and takes a password with
+ * an unencoded `/` for host and port.
  */
 export function maskUrl(text: string): string {
   if (!/^\s*(https?|wss?):\/\//i.test(text) || !URL.canParse(text) || hasLateAt.test(text)) return "***";
@@ -29,7 +29,7 @@ export function maskUrl(text: string): string {
   return `${masked.protocol}//${credentials}${masked.host}${masked.pathname}${query}`;
 }
 
-/** As {@link maskUrl}, and the path becomes `***`, too: with n8n, Slack and others, whoever knows the path may post. */
+/** Like {@link maskUrl}, but the path becomes `***`, too: whoever knows the path of a Slack or n8n hook may post. */
 export function maskWebhookUrl(text: string): string {
   return maskUrl(text).replace(/^(\w+:\/\/[^/]+)\/.+$/, "$1/***");
 }

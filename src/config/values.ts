@@ -2,12 +2,12 @@ import { z } from "zod";
 import { createConnector } from "../db/connect.ts";
 import { parseDsn } from "../db/dsn.ts";
 
-// The forms that values of variables can have: zod schemas, and functions that say what is wrong with a text (`null`:
-// nothing).
+// The forms that the values of variables may have: zod schemas, and functions that return what is wrong with a text, or
+// `null` if nothing is wrong.
 
-/** A longer timer fires at once in Node.js. */
+/** The longest timer of Node.js. A timer that is set to more seconds fires at once. */
 const maxTimerSeconds = 2_147_483;
-/** A hundred years. The retention is no timer: it is subtracted from now, and rows are compared with the result. */
+/** The longest retention: a hundred years. It may be longer than a timer, because SQL subtracts it from the time. */
 export const maxRetentionSeconds = 100 * 365 * 86_400;
 
 /** A duration in seconds, decimals allowed. */
@@ -35,7 +35,7 @@ function number(fallback: number, form: RegExp, limits: { min: number; max: numb
     });
 }
 
-/** What is wrong with a URL that has to begin with one of `schemes` (`ws://`). */
+/** Returns what is wrong with a URL that must begin with one of `schemes` (e.g. `ws://`), or `null`. */
 export function url(schemes: string[], text: string): string | null {
   if (!URL.canParse(text)) return `not a URL: allowed is one that starts with ${schemes.join(" or ")}`;
   const { protocol, hash, username, password } = new URL(text);
@@ -54,7 +54,7 @@ function canDecode(text: string): boolean {
   }
 }
 
-/** A text about which `problemOf` has nothing to say. */
+/** A text for which `problemOf` returns `null`. */
 export function checked(problemOf: (text: string) => string | null) {
   return z.string().superRefine((text, context) => {
     const problem = problemOf(text);
@@ -65,7 +65,7 @@ export function checked(problemOf: (text: string) => string | null) {
 /** Base64 with all of its padding or without any. */
 const base64Form = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/;
 
-/** One Standard Webhooks secret, or two separated by a space, so that a receiver can be given a new one. */
+/** Returns what is wrong with one or two Standard Webhooks secrets, or `null`. Two let a receiver change its secret. */
 export function secretsProblem(text: string): string | null {
   const secrets = text.split(/\s+/);
   if (secrets.length > 2)
@@ -74,21 +74,21 @@ export function secretsProblem(text: string): string | null {
   return 'allowed is "whsec_" and the base64 of 24 to 64 random bytes (or two of these, separated by a space); make one with: echo "whsec_$(openssl rand -base64 32)"';
 }
 
-/** Base64 of 24 to 64 random bytes, usually with the prefix `whsec_`. */
+/** Whether the text is base64 of 24 to 64 bytes, with the prefix `whsec_` or without. */
 function isSecret(text: string): boolean {
   const base64 = text.replace(/^whsec_/, "");
   const byteLength = base64Form.test(base64) ? Buffer.from(base64, "base64").length : 0;
   return byteLength >= 24 && byteLength <= 64;
 }
 
-/** What is wrong with the value of an HTTP header. */
+/** Returns what is wrong with the value of an HTTP header, or `null`. */
 export const oneLine = (text: string) =>
   /^[\x20-\x7e]+$/.test(text) ? null : "allowed is one line of printable ASCII";
 
-/** What is wrong with a Postgres connection string. */
+/** Returns what is wrong with a Postgres connection string, or `null`. */
 export function dsnProblem(text: string): string | null {
   try {
-    // Reads the certificate files that the DSN names: a missing one is a bad configuration.
+    // This also reads the certificate files that the DSN names: a missing file is a bad configuration.
     createConnector(parseDsn(text));
     return null;
   } catch (error) {

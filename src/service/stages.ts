@@ -21,11 +21,11 @@ import { version } from "../version.ts";
 import { matchNames } from "../watchlist/matcher.ts";
 import { WatchListRefresh } from "../watchlist/refresh.ts";
 
-// The stages of the pipeline that is drawn in service.ts; the functions that make them follow in its order.
+// The stages of the pipeline. service.ts shows the pipeline as a picture; the functions below follow its order.
 
 const startDeadlineMs = 10_000;
 
-/** What all parts of one running service share. */
+/** The parts that all stages of one running service share. */
 export interface Shared {
   readonly config: Config;
   readonly log: Logger;
@@ -37,17 +37,17 @@ export interface Shared {
   /** False in observer mode. */
   readonly deliver: boolean;
   readonly stop: AbortController;
-  /** Makes the error handler of one concern: it logs, and the concern tries again. */
+  /** Makes the error handler of one stage. The handler logs the error; the stage tries again by itself. */
   readonly onError: (concern: string) => (error: unknown) => void;
-  /** Loops in the order in which they start, which is also the order in which `/healthz` asks them. */
+  /** All loops, in the order in which they start and in which `/healthz` lists their problems. */
   readonly loops: Loop[];
-  /** Runs when the service ends, the last one first. */
+  /** Registers a function to call when the service ends; the function registered last is called first. */
   readonly onRelease: (release: () => Promise<unknown>) => void;
 }
 
 export type Stages = Awaited<ReturnType<typeof createStages>>;
 
-/** Makes the stages from the last to the first, since each is handed the one that it feeds. */
+/** Makes the stages from the last to the first, because each stage needs the stage that follows it. */
 export async function createStages(shared: Shared) {
   const deliverer = createDeliverer(shared);
   const judge = createJudge(shared, deliverer);
@@ -94,7 +94,7 @@ function createWatcher(shared: Shared, refresh: WatchListRefresh, recorder: Reco
   return watcher;
 }
 
-/** Reads the watch list once, before anything is matched against it. */
+/** Reads the watch list once before it is used for matching, and adds the loop that refreshes it. */
 async function createRefresh(shared: Shared): Promise<WatchListRefresh> {
   const refresh = new WatchListRefresh({
     ...shared,
@@ -129,7 +129,7 @@ function createJudge(shared: Shared, deliverer: Deliverer | null): Judge {
   return judge;
 }
 
-/** Says what `public.certs` lacks for recognising certificates, and what mends it. */
+/** Warns if `public.certs` lacks a column or an index for recognising certificates. The warning names the remedy. */
 async function warnOfInventoryGaps({ db, log }: Shared): Promise<void> {
   const gaps = await inventoryGaps(db, startDeadlineMs).catch((error) => {
     throw new DatabaseUnusableError(
@@ -139,7 +139,7 @@ async function warnOfInventoryGaps({ db, log }: Shared): Promise<void> {
   for (const gap of gaps) log.warn(gap);
 }
 
-/** `null` in observer mode. */
+/** Returns `null` in observer mode. */
 function createDeliverer(shared: Shared): Deliverer | null {
   const { webhook } = shared.config;
   if (webhook === null) return null;
@@ -153,7 +153,7 @@ function createDeliverer(shared: Shared): Deliverer | null {
   return deliverer;
 }
 
-/** The loops beside the pipeline: cleanup, and the gauges that are read from the table. */
+/** Adds the loops beside the pipeline: cleanup, and the gauges that are read from `public.alerts`. */
 function addCaretakers(shared: Shared): void {
   const { cleanupIntervalSeconds, alertRetentionSeconds } = shared.config;
   addLoop(

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-// This file imports nothing: an old Node.js fails on what certwatch imports, before it could say why.
+// This file has no static imports: an old Node.js would fail on them before certwatch could print the reason.
 
-/** As `engines` in package.json has it. */
+/** The oldest version of Node.js that certwatch supports, as in `engines` of package.json. */
 const oldest = { major: 20, minor: 19 };
 
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);

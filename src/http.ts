@@ -6,25 +6,25 @@ import type { Registry } from "prom-client";
 export interface Health {
   ok: boolean;
   watch_entries: number;
-  /** Epoch seconds; `null` before the first certificate update. */
+  /** When the last certificate update arrived, in epoch seconds; `null` before the first update. */
   last_ct_event_at: number | null;
   ws_connected: boolean;
-  /** `ok`, or what the last operation failed with. */
+  /** `ok`, or the error of the last database operation. */
   database: string;
   /** Matched certificates in memory that are not recorded yet. */
   pending_alerts: number;
   version: string;
-  /** What is wrong, where `ok` is false. */
+  /** A sentence for each problem; absent if `ok` is true. */
   problems?: string[];
 }
 
 export interface ApiServer {
-  /** `http://host:port` as bound. */
+  /** `http://host:port`, with the address and port that the server listens on. */
   url: string;
   close(): Promise<void>;
 }
 
-/** The address cannot be bound. */
+/** The error for an address that the server cannot listen on. */
 export class ListenError extends Error {
   override readonly name = "ListenError";
   constructor({ host, port }: { host: string; port: number }, cause: Error) {
@@ -32,12 +32,12 @@ export class ListenError extends Error {
   }
 }
 
-/** Answers are small and made from memory: whoever takes longer than this to ask is cut off. */
+/** The longest time that a client may take to send a request. Answers are small and made from memory. */
 const requestTimeoutMs = 10_000;
 const maxConnections = 200;
 
 /**
- * Serves `GET` and `HEAD` of `/healthz` and `/metrics`, anonymously. Nothing can be changed through it.
+ * Serves `GET` and `HEAD` of `/healthz` and `/metrics` without authentication. No request can change anything.
  *
  * @throws ListenError
  */
@@ -80,7 +80,7 @@ async function answer(
   end(response, body.ok ? 200 : 503, "application/json", `${JSON.stringify(body)}\n`);
 }
 
-/** Node.js leaves the body out of an answer to `HEAD` by itself. */
+/** Sends the answer. For `HEAD`, Node.js itself leaves the body out. */
 function end(response: ServerResponse, status: number, contentType: string, body: string): void {
   response.writeHead(status, { "Content-Type": contentType, "Content-Length": Buffer.byteLength(body) });
   response.end(body);

@@ -1,11 +1,11 @@
-/** A number of seconds. RFC 9110 allows whole ones only; Discord and others also send decimals. */
+/** Matches a number of seconds. RFC 9110 allows whole numbers only; Discord and others also send decimals. */
 const secondsForm = /^\d+(\.\d+)?$/;
-/** Every form of a date begins with the day of the week (RFC 9110 section 5.6.7). */
+/** Matches the start of a date: every form of a date begins with the day of the week (RFC 9110 section 5.6.7). */
 const dateForm = /^[A-Z][a-z]{2}/;
 
 /**
  * Reads a `Retry-After` header (RFC 9110 section 10.2.3), which is a number of seconds or a date. Returns the wait in
- * seconds, from 0 to `maxSeconds`; `null` where the header is missing or malformed. Of several headers the longest counts.
+ * seconds, from 0 to `maxSeconds`; `null` if the header is missing or malformed. The longest of several headers counts.
  */
 export function retryAfterSeconds(header: string | string[] | undefined, maxSeconds: number): number | null {
   const waits = [header ?? []].flat().flatMap((text) => secondsOf(text.trim()) ?? []);

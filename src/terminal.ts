@@ -1,20 +1,20 @@
-/** What must not reach a terminal: control and format characters (escape sequences, bidi), line separators, surrogates. */
+/** Characters that must not reach a terminal: control, format (bidi), surrogates, private use, line separators. */
 const unprintable = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu;
 
-/** Text from certificates, servers or file names as it may be shown: what a terminal would act on becomes `\u001b`. */
+/** Escapes the characters of a text from certificates, servers or file names that a terminal would act on. */
 export function printable(text: string): string {
   return text.replace(unprintable, (character) => escaped(character));
 }
 
-/** One line of JSON that no terminal acts on: JSON itself leaves C1 controls and bidi marks as they are. */
+/** Returns a line of JSON that no terminal acts on. JSON itself leaves C1 controls and bidi marks as they are. */
 export function jsonLine(value: unknown): string {
   return JSON.stringify(value).replace(unprintable, (character) => escaped(character));
 }
 
 /**
- * A character as `\u001b`, one beyond U+FFFF as two such escapes, as JSON has them.
+ * Returns a character as a JSON escape such as `\u001b`; a character beyond U+FFFF as two escapes.
  *
- * @param backslash what stands for the backslash, for text that is unescaped once more before somebody reads it.
+ * @param backslash the text to use as the backslash, if the result is unescaped once more before somebody reads it.
  */
 export function escaped(character: string, backslash = "\\"): string {
   return Array.from({ length: character.length }, (_, i) => {
@@ -24,7 +24,7 @@ export function escaped(character: string, backslash = "\\"): string {
 
 export interface Column {
   title: string;
-  /** Cells are cut to this on a terminal. The last column gets what is left of the line. */
+  /** The longest cell, in characters, that a terminal shows whole. (The last column gets the rest of the line.) */
   maxWidth?: number;
 }
 
@@ -32,9 +32,9 @@ const gap = "  ";
 const minLastWidth = 20;
 
 /**
- * A table, a line for each row, with titles; cells are made {@link printable}.
+ * Formats a table: a line of titles, then a line for each row. Cells are made {@link printable}.
  *
- * @param lineWidth characters of the terminal's line; Infinity: nothing is cut.
+ * @param lineWidth the width of the terminal in characters. With Infinity, no cell is cut.
  */
 export function formatTable(
   columns: Column[],
@@ -62,14 +62,14 @@ function pad(text: string, width: number): string {
   return text + " ".repeat(Math.max(0, width - length(text)));
 }
 
-/** Code points: what is wide or combining is counted as one, and shifts its line only. */
+/** Counts code points. A wide or combining character counts as one, and misaligns only its own line. */
 function length(text: string): number {
   let count = 0;
   for (const _ of text) count += 1;
   return count;
 }
 
-/** Epoch seconds as `2026-01-31 12:00`, UTC; the number where it is no time that a calendar has. */
+/** Formats epoch seconds as `2026-01-31 12:00` in UTC. Returns the number itself if no calendar has such a time. */
 export function formatTime(epochSeconds: number): string {
   const date = new Date(epochSeconds * 1000);
   return Number.isNaN(date.getTime())
@@ -77,7 +77,7 @@ export function formatTime(epochSeconds: number): string {
     : date.toISOString().slice(0, -8).replace("T", " ");
 }
 
-/** `1 certificate`, `2 certificates`. */
+/** Returns a count with its noun: `1 certificate`, `2 certificates`. */
 export function counted(count: number, singular: string, plural = `${singular}s`): string {
   return `${count} ${count === 1 ? singular : plural}`;
 }

@@ -3,7 +3,7 @@ import { isEmbedded, withEmbedded, withExamples } from "./options.ts";
 
 const sinceHelp = "30m, 6h, 7d, or a date as 2026-01-31 or 2026-01-31T12:00:00Z";
 
-/** `alerts` and `redeliver`. */
+/** Adds the commands `alerts` and `redeliver`. */
 export function addAlertCommands(program: Command): void {
   const alerts = program
     .command("alerts")

@@ -6,7 +6,7 @@ interface Flags {
   json?: true;
 }
 
-/** `inventory add|list|remove|fingerprint`. */
+/** Adds the commands `inventory add|list|remove|fingerprint`. */
 export function addInventoryCommands(program: Command): void {
   const inventory = program
     .command("inventory")

@@ -5,7 +5,7 @@ import { addInventoryCommands } from "./inventory.ts";
 import { addServiceCommands } from "./service.ts";
 import { addWatchCommands } from "./watch.ts";
 
-/** Exit statuses: 0 done; 1 failed, or not all that was asked for could be done; 2 usage, configuration; 3 database. */
+/** Exit statuses. 0: all done. 1: failed, or only partly done. 2: bad usage or configuration. 3: database unusable. */
 const exitStatusOf: Record<string, number> = {
   RefusedError: 1,
   ConfigError: 2,
@@ -16,7 +16,7 @@ const exitStatusOf: Record<string, number> = {
   EmbeddedError: 3,
 };
 
-/** Who reads the output may stop reading: `certwatch alerts | head`. */
+/** Ends the process if the reader of its output stops reading, as in `certwatch alerts | head`. */
 function exitWhenNobodyReads(): void {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;
@@ -36,8 +36,8 @@ const program = new Command("certwatch")
     },
   })
   .hook("preAction", (_, command) => {
-    // The service's log writes to the descriptor, which Node.js makes non-blocking as soon as `process.stdout` is looked
-    // at: whenever the pipe is full, the log would then wait for 100 ms.
+    // The log of the service writes to the descriptor of standard output. Any access to `process.stdout` makes Node.js
+    // set this descriptor to non-blocking, and then the log would wait for 100 ms whenever the pipe is full.
     if (command.name() !== "run") exitWhenNobodyReads();
   });
 addServiceCommands(program);
@@ -49,7 +49,7 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) {
-    // Help and version are no errors; everything else is a mistake in the command line.
+    // Commander throws this also after printing the help or the version, which is no error.
     process.exitCode = error.exitCode === 0 ? 0 : 2;
   } else {
     const { name, message } = error instanceof Error ? error : { name: "", message: "" };

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 
-/** Adds the flag that chooses the database; without it, POSTGRES_DSN does. */
+/** Adds the flag `--embedded`. Without the flag, a command uses the database of POSTGRES_DSN. */
 export function withEmbedded(command: Command): Command {
   return command.option(
     "--embedded",
@@ -8,7 +8,7 @@ export function withEmbedded(command: Command): Command {
   );
 }
 
-/** The flag's value as the commands want it. */
+/** Returns the value of `--embedded` in the form that the commands take. */
 export function isEmbedded(flags: { embedded?: true }): { embedded: boolean } {
   return { embedded: flags.embedded === true };
 }

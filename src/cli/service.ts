@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { isEmbedded, withEmbedded, withExamples } from "./options.ts";
 
-/** `run`, `migrate`, `demo`. */
+/** Adds the commands `run`, `migrate` and `demo`. */
 export function addServiceCommands(program: Command): void {
   const run = program
     .command("run")

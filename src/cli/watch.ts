@@ -6,7 +6,7 @@ interface Flags {
   json?: true;
 }
 
-/** `watch add|list|remove|explain`. */
+/** Adds the commands `watch add|list|remove|explain`. */
 export function addWatchCommands(program: Command): void {
   const watch = program
     .command("watch")

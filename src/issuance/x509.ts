@@ -100,7 +100,7 @@ function readTbs(reader: DerReader, tbs: Element): X509 {
   };
 }
 
-/** Checks an AlgorithmIdentifier (RFC 5280 section 4.1.1.2). Does not look into its parameters or at bytes after them. */
+/** Checks an AlgorithmIdentifier (RFC 5280 section 4.1.1.2). Does not look into its parameters or behind them. */
 function readAlgorithm(reader: DerReader, algorithm: Element): void {
   const fields = new Fields(reader, algorithm);
   reader.objectIdentifier(fields.required("identifier of an algorithm", objectIdentifierTag));

@@ -1,32 +1,32 @@
 import { isIP } from "node:net";
 import { domainToASCII } from "node:url";
 
-/** A host name, as far as its characters go: `*` and `_` are in the names of certificates, too. */
+/** Matches text that has only characters of host names, and `*` and `_`, which names in certificates also have. */
 const plainName = /^[\w.*-]*$/; // \w without flags is ASCII
 const beyondAscii = /[\u0080-\uffff]/;
 /** The three full stops that IDNA reads like `.` (UTS #46 section 2.3, RFC 3490 section 3.1). */
 const otherDots = /[\u3002\uff0e\uff61]/g;
 /** White space beyond ASCII. U+FEFF is missing because IDNA drops it from a name. */
 const otherSpaces = /[\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/g;
-/** A label, or several that a character keeps apart which no host name has. */
+/** Matches a label, or several labels with characters beyond ASCII between them that no host name has. */
 const labels = /[\w*\u0080-\uffff-]+/g;
 const notInNames = /[^\w.*-]+/;
 
-/** DNS has no longer label (RFC 1035 section 2.3.4), and converting takes time quadratic in the length. */
+/** The longest label in DNS (RFC 1035 section 2.3.4). Converting a label takes time quadratic in its length. */
 const maxLabelChars = 63;
-/** DNS has no name over 253 characters (RFC 1035 section 3.1). Some SANs are a list of several names. */
+/** The longest name to convert. DNS allows 253 characters (RFC 1035 section 3.1). A SAN may list several names. */
 const maxUnicodeNameChars = 2_000;
-/** Converting a label takes about 2 us, as long as reading 30 characters. */
+/** The cost of converting a label, in characters of the budget: it takes about 2 us, like reading 30 characters. */
 const conversionChars = 30;
-/** A certificate with 2,000 Unicode names takes a third of this. All of it takes about 50 ms. */
+/** The budget of one certificate. 2,000 Unicode names use a third of it. Using all of it takes about 50 ms. */
 const conversionCharsPerMessage = 500_000;
 
-/** A usable watch-list entry (lower case, A-labels, made of `a-z 0-9 _ - .` only), or what is wrong with it. */
+/** A usable watch-list entry (lower case, A-labels, made of `a-z 0-9 _ - .` only), or the problem with the row. */
 export type WatchEntry = { readonly entry: string } | { readonly problem: string };
 
 /**
- * How many more characters of Unicode names will be converted to A-labels. When nothing is left, such names stay as they
- * are: no honest certificate gets there.
+ * How many more characters of Unicode names may be converted to A-labels. When none are left, Unicode names stay as
+ * they are. No honest certificate uses up its budget.
  */
 export interface ConversionBudget {
   chars: number;
@@ -58,7 +58,7 @@ function problemOf(entry: string): string | null {
 }
 
 /**
- * A name in the form in which two names can be compared: trimmed, in lower case and A-labels, without trailing dots.
+ * Returns a name in the form in which names are compared: trimmed, in lower case and A-labels, without trailing dots.
  * Never throws.
  */
 export function normalName(raw: string, budget: ConversionBudget = conversionBudget()): string {
@@ -69,11 +69,11 @@ export function normalName(raw: string, budget: ConversionBudget = conversionBud
 }
 
 /**
- * The host names that a SAN contains, normalized. A plain host name contains itself. In any other text every run of
- * characters that host names have counts as a name: some program may read a watched name there, so certwatch alerts.
+ * Returns the host names that a SAN contains, normalized. A plain host name contains itself. In any other text, every
+ * run of characters of host names counts as a name: some program may read a watched name there, so certwatch alerts.
  * `https://me@example.org:443/x` contains `https`, `me`, `example.org`, `443` and `x`.
  *
- * `NameIndex.findCovering` looks for the same names, without making strings of them.
+ * `NameIndex.findCovering` looks up the same names without making strings of them.
  */
 export function namesIn(san: string): string[] {
   const pieces = withALabels(san, conversionBudget()).split(notInNames);
@@ -81,8 +81,8 @@ export function namesIn(san: string): string[] {
 }
 
 /**
- * The name with its Unicode labels as A-labels. A label stays as it is if IDNA refuses it, if it is too long for DNS, or
- * if the budget is used up. Takes time linear in the name.
+ * Returns the name with its Unicode labels converted to A-labels. A label stays as it is if IDNA refuses it, if it is
+ * too long for DNS, or if the budget is used up. Takes time linear in the length of the name.
  */
 export function withALabels(name: string, budget: ConversionBudget): string {
   if (!beyondAscii.test(name) || name.length > maxUnicodeNameChars || budget.chars <= 0) return name;
@@ -92,9 +92,9 @@ export function withALabels(name: string, budget: ConversionBudget): string {
 }
 
 /**
- * `domainToASCII` is a URL parser. It takes a name that ends in a number for an IP address (WHATWG URL, "ends in a number
- * checker"), so a label is added behind. It also maps letters to lower case, which `toLowerCase` does differently beyond
- * ASCII (a final sigma).
+ * Converts one label. `domainToASCII` is a URL parser. It reads a name that ends in a number as an IP address (WHATWG
+ * URL, "ends in a number checker"), so another label is appended here. `domainToASCII` also maps letters to lower case;
+ * beyond ASCII, `toLowerCase` maps some letters differently (a final sigma).
  */
 function aLabel(label: string, budget: ConversionBudget): string {
   if (label.length > maxLabelChars || !beyondAscii.test(label) || budget.chars <= 0) return label;

@@ -1,9 +1,6 @@
 import type { Queryable } from "../db/statement.ts";
 
-/**
- * Adds rows to the watch list. A row that is there in the same spelling is not added again. It is safe to run this
- * twice.
- */
+/** Adds rows to the watch list, except rows that it already has in the same spelling. Safe to run twice. */
 export async function addWatchEntries(db: Queryable, entries: string[], deadlineMs: number): Promise<void> {
   await db.execute(
     {
@@ -17,7 +14,7 @@ export async function addWatchEntries(db: Queryable, entries: string[], deadline
   );
 }
 
-/** Deletes the rows that have exactly this spelling. Returns how many there were. */
+/** Deletes the rows that have exactly one of these spellings. Returns how many rows were deleted. */
 export async function removeWatchRows(db: Queryable, fqdns: string[], deadlineMs: number): Promise<number> {
   return await db.execute(
     {

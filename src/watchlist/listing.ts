@@ -1,22 +1,22 @@
 import type { Found, NameIndex } from "./name-index.ts";
 
-// What a match lists is stored and sent, so the lists are bounded, in number and in characters. A bound never keeps an
-// alert back: it only decides which names the alert lists.
+// The names that a match lists are stored and sent, so each list is bounded, in names and in characters. A bound never
+// holds back an alert: it only decides which names the alert lists.
 
 const maxListed = 10_000;
 const maxListedChars = 256 * 1024;
-/** One wildcard may cover the whole watch list. */
+/** The most entries that are listed for one wildcard, which may cover the whole watch list. */
 const maxListedOfGroup = 1_000;
-/** DNS has no name over 253 characters (RFC 1035 section 3.1). */
+/** The longest SAN that is listed whole. DNS allows names of 253 characters (RFC 1035 section 3.1). */
 const maxSanChars = 1_000;
 
-/** Distinct names, and how many more there are. */
+/** Distinct names, and how many further names were left out. */
 export interface Listing {
   names: string[];
   leftOut: number;
 }
 
-/** Lists the entries that were found, those that only a wildcard covers last. */
+/** Lists the entries that were found. Entries that were found only through a wildcard come last. */
 export function listEntries(found: Found, index: Omit<NameIndex, "add">): Listing {
   const numbers = new Set(found.entries);
   let total = numbers.size;
@@ -28,7 +28,7 @@ export function listEntries(found: Found, index: Omit<NameIndex, "add">): Listin
       numbers.add(number);
     }
   }
-  // An entry that was found by its own name as well was counted twice.
+  // `total` counts an entry twice that was found both by its own name and through a wildcard.
   const isInGroup = (number: number) => found.groups.size > 0 && found.groups.has(index.groupOf(number));
   for (const number of found.entries) if (isInGroup(number)) total -= 1;
   const names = Array.from([...numbers].slice(0, maxListed), (number) => index.entry(number));
@@ -36,9 +36,9 @@ export function listEntries(found: Found, index: Omit<NameIndex, "add">): Listin
 }
 
 /**
- * Lists SANs that are watched, `entries` being the entries that cover them. If there are too many, the most telling ones
- * stay: those equal to an entry, then wildcards, then those with fewer labels, then shorter ones. Of a SAN that is longer
- * than any name in DNS only the last 1,000 characters are listed.
+ * Lists the watched SANs `covered`; `entries` are the entries that cover them. If there are too many SANs, the most
+ * telling are listed: SANs equal to an entry, then wildcards, then SANs with fewer labels, then shorter SANs. Of a SAN
+ * with more than 1,000 characters (longer than any name in DNS), only the last 1,000 are listed.
  */
 export function listSans(covered: readonly string[], entries: readonly string[]): Listing {
   const names = [...new Set(covered.map(shortened))];
@@ -64,12 +64,12 @@ function shortened(san: string): string {
 
 function mostTelling(names: readonly string[], entries: readonly string[]): string[] {
   const isEntry = new Set(entries);
-  // Sorting numbers takes a tenth of the time: the rank, and behind it which name it belongs to.
+  // Each number holds a rank and the index of its name: sorting numbers takes a tenth of the time.
   const ranks = Float64Array.from(names, (name, i) => rank(name, isEntry) * names.length + i).sort();
   return Array.from(ranks.subarray(0, maxListed), (ranked) => names[ranked % names.length]!);
 }
 
-/** Smaller is more telling. */
+/** Returns the rank of a SAN: the smaller, the more telling. */
 function rank(san: string, entries: ReadonlySet<string>): number {
   const kind = entries.has(san.toLowerCase()) ? 0 : san.startsWith("*.") ? 1 : 2;
   return (kind * 1_000 + san.split(".").length) * 1_000 + san.length;

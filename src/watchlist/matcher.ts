@@ -4,9 +4,9 @@ import { listEntries, listSans } from "./listing.ts";
 import type { NameTable } from "./name-hash.ts";
 import { Found, NameIndex } from "./name-index.ts";
 
-/** One turn of a saturated feed takes 0.8 ms, so this leaves it three quarters of the time. */
+/** The length of a slice. One turn of a saturated feed takes 0.8 ms, so the feed keeps three quarters of the time. */
 const sliceMs = 0.25;
-/** Reading the clock takes as long as reading an entry. */
+/** How many entries are read between two looks at the clock. A look takes as long as reading an entry. */
 const entriesBetweenClocks = 16;
 const maxExamples = 10;
 const maxExampleChars = 100;
@@ -15,25 +15,25 @@ const maxExampleChars = 100;
 export interface WatchList {
   /** Distinct usable entries. */
   readonly size: number;
-  /** For the prefilter: holds every plain host name that `match` finds an entry for. */
+  /** The hash table of the prefilter: `match` finds no entry for a plain host name that this table excludes. */
   readonly table: NameTable;
-  /** Finds which entries cover names, and has the entries that were found. */
+  /** Finds the numbers of the entries that cover a name, and returns the entry of a number. */
   readonly index: Omit<NameIndex, "add">;
-  /** All entries that cover a SAN, without duplicates, in no particular order. A wildcard may cover every entry. */
+  /** Returns all entries that cover a SAN, unique, in no particular order. A wildcard may cover every entry. */
   match(san: string): string[];
 }
 
 /** The names of a certificate that are watched, and the entries that cover them. */
 export interface Match {
-  /** Sorted, unique; at most 10,000, and at most 1,000 for one wildcard. */
+  /** The entries, sorted and unique: at most 10,000, and at most 1,000 for one wildcard. */
   entries: string[];
-  /** Sorted, unique, as the certificate has them; at most 10,000. Only the end of a very long one is here. */
+  /** The names as the certificate has them, sorted and unique: at most 10,000. Of a very long name, only the end. */
   sans: string[];
-  /** How many entries and SANs belong to the match and were left out of the two lists. */
+  /** How many entries and SANs of this match were left out of the two lists. */
   namesTruncated: number;
 }
 
-/** Rows of the watch list that are not usable, with the first few of them (cut to 100 characters). */
+/** How many rows of the watch list are unusable, and the first few of these rows (cut to 100 characters). */
 export interface SkippedEntries {
   readonly count: number;
   /** `problem` is a phrase that can follow the row: `has only one label`. */
@@ -41,8 +41,8 @@ export interface SkippedEntries {
 }
 
 /**
- * Builds the watch list from the rows of its table, in short slices between which the event loop turns. The rows must not
- * change meanwhile. No row can make it reject.
+ * Builds the watch list from the rows of its table, in short slices between which the event loop turns. The rows must
+ * not change meanwhile. No row can make the promise reject.
  */
 export async function buildWatchList(
   rawEntries: Iterable<string> & { readonly length: number },
@@ -50,7 +50,7 @@ export async function buildWatchList(
   const index = new NameIndex(rawEntries.length);
   const examples: { raw: string; problem: string }[] = [];
   let skippedCount = 0;
-  let sliceEnd = 0; // taking the index's memory was the first slice
+  let sliceEnd = 0; // allocating the index took the first slice
   let untilClock = 0;
   for (const raw of rawEntries) {
     const parsed = parseWatchEntry(raw);
@@ -85,7 +85,7 @@ function toWatchList(index: NameIndex): WatchList {
   };
 }
 
-/** Looks up the names of one certificate; `null` if none is watched. Takes time linear in the names. */
+/** Looks up the names of one certificate. Returns `null` if none is watched. Takes time linear in the names' length. */
 export function matchNames(names: readonly string[], { index }: WatchList): Match | null {
   const found = new Found();
   const budget = conversionBudget();

@@ -16,50 +16,50 @@ import { PackedNames } from "./packed-names.ts";
 const asterisk = 0x2a;
 const none = -1;
 
-/** The entries that were found to cover some names, by their numbers. */
+/** The numbers of the entries that were found to cover some names. */
 export class Found {
   readonly entries = new Set<number>();
   /**
-   * A wildcard covers the whole group of entries one label below its parent. It is found as one thing, so that a large
-   * group costs no more than a small one. A group goes by the number of its newest entry.
+   * The groups that wildcards in the names cover. A wildcard covers the whole group of entries one label below its
+   * parent. The number of the newest entry stands for the group, so that a large group costs no more than a small one.
    */
   readonly groups = new Set<number>();
 }
 
 /**
- * The entries of a watch list in typed arrays. An entry has a number: how many were added before it. `table` holds the
- * hash of each entry. For the parent `p` of an entry it also holds the hash of `*.p`, which leads to the group of entries
- * one label below `p`.
+ * The entries of a watch list in typed arrays. The number of an entry is how many entries were added before it. `table`
+ * holds the hash of each entry. For the parent `p` of an entry, `table` also holds the hash of `*.p`, which leads to
+ * the group of entries one label below `p`.
  *
- * The build of a watch list owns the index while it grows. Nothing is added once a `WatchList` has it.
+ * `buildWatchList` owns the index and adds the entries. Once a `WatchList` has the index, no entry is added.
  */
 export class NameIndex {
   readonly table: NameTable;
   readonly #names: PackedNames;
-  /** No entry has more labels. */
+  /** The most labels that an entry has. */
   #maxLabels = 0;
-  /** By slot of the table: the number of an entry; for a group the complement (`~`) of its newest entry's number. */
+  /** For each slot of the table: the number of its entry; for a group, the complement (`~`) of its newest number. */
   readonly #owners: Int32Array;
-  /** By entry: the next older one of its group, or `none`. */
+  /** For each entry: the number of the next older entry in its group, or `none`. */
   readonly #siblings: Int32Array;
-  /** By entry: how many older ones its group has. */
+  /** For each entry: how many older entries its group has. */
   readonly #olderSiblings: Uint32Array;
 
   /** @param capacity the most entries that will be added. */
   constructor(capacity: number) {
-    this.table = createNameTable(2 * capacity); // an entry adds two names at most: its own and its parent's
+    this.table = createNameTable(2 * capacity); // an entry adds two names at most: itself and `*.` with its parent
     this.#names = new PackedNames(capacity);
     this.#owners = new Int32Array(this.table.hashes.length);
     this.#siblings = new Int32Array(capacity);
     this.#olderSiblings = new Uint32Array(capacity);
   }
 
-  /** Number of distinct entries. */
+  /** The number of distinct entries. */
   get size(): number {
     return this.#names.size;
   }
 
-  /** Adds an entry as `parseWatchEntry` gives it. Adding it again changes nothing. */
+  /** Adds an entry that `parseWatchEntry` returned. Adding the same entry again changes nothing. */
   add(entry: string): void {
     const end = entry.length;
     const parentStart = entry.indexOf(".") + 1;
@@ -78,12 +78,13 @@ export class NameIndex {
     this.#olderSiblings[number] = sibling === none ? 0 : this.#olderSiblings[sibling]! + 1;
     this.#fill(groupSlot, groupHash, ~number);
     const hasTwoLabels = parentStart === entry.lastIndexOf(".") + 1;
-    if (hasTwoLabels) addEnd(this.table, groupHash); // then the wildcard has two as well: `*.org`
+    if (hasTwoLabels) addEnd(this.table, groupHash); // then the wildcard has two labels, too: `*.org`
   }
 
   /**
-   * Adds to `found` what covers the host names in a SAN (see `namesIn`), whose Unicode labels were converted to A-labels as
-   * far as possible. Takes time linear in the SAN, whatever is in it and however many entries there are.
+   * Adds to `found` the entries and groups that cover host names in a SAN (see `namesIn`). `withALabels` must have
+   * converted the SAN. Takes time linear in the length of the SAN, whatever its text and however many entries there
+   * are.
    *
    * @returns whether an entry covers one of the names.
    */
@@ -102,22 +103,22 @@ export class NameIndex {
     return isCovered;
   }
 
-  /** The entry of this number. */
+  /** Returns the entry with this number. */
   entry(number: number): string {
     return this.#names.get(number);
   }
 
-  /** How many entries the group has that goes by this number. */
+  /** Returns how many entries there are in the group whose newest entry has this number. */
   groupSize(newest: number): number {
     return this.#olderSiblings[newest]! + 1;
   }
 
-  /** The numbers of the entries of a group, newest first. */
+  /** Yields the numbers of all entries in the group whose newest entry has this number, newest first. */
   *group(newest: number): Generator<number, void> {
     for (let number = newest; number !== none; number = this.#siblings[number]!) yield number;
   }
 
-  /** The number by which the group of this entry goes. */
+  /** Returns the number of the newest entry in the group of this entry. */
   groupOf(number: number): number {
     const entry = this.entry(number);
     const parentStart = entry.indexOf(".") + 1;
@@ -125,7 +126,7 @@ export class NameIndex {
     return ~this.#owners[this.#slotOf(hash, entry, parentStart, entry.length, true)]!;
   }
 
-  /** Looks up the name `san.slice(start, end)`, what follows each of its dots, and, if it is a wildcard, its group. */
+  /** Looks up the name `san.slice(start, end)`, the text after each of its dots and, for a wildcard, its group. */
   #findForName(san: string, start: number, end: number, found: Found): boolean {
     let isCovered = false;
     let hash = hashStart;
@@ -135,7 +136,7 @@ export class NameIndex {
       if (char === dot) {
         if (labels === 2 && !mayEndIn(this.table, hash)) return false;
         if (labels > 1 && this.#findEntry(hash, san, i + 1, end, found)) isCovered = true;
-        if (++labels > this.#maxLabels) return isCovered; // no entry is that long
+        if (++labels > this.#maxLabels) return isCovered; // no entry has so many labels
       }
       hash = hashStep(hash, codeOf(char));
     }
@@ -159,8 +160,9 @@ export class NameIndex {
   }
 
   /**
-   * The slot of the entry `text.slice(start, end)`, or of the group below that parent; `hash` is that of the entry, or of
-   * `*.` and the parent. If the table has neither: the empty slot where it belongs.
+   * Returns the slot of the entry `text.slice(start, end)`, or with `isGroup` the slot of the group below this parent.
+   * `hash` is the hash of the entry, or of `*.` with the parent. If the table lacks the entry or group, returns the
+   * empty slot where it belongs.
    */
   #slotOf(hash: number, text: string, start: number, end: number, isGroup: boolean): number {
     const { hashes, mask } = this.table;
@@ -179,7 +181,7 @@ export class NameIndex {
     this.#owners[slot] = owner;
   }
 
-  /** Notes in which two labels the entry ends, and how many it has. */
+  /** Notes the last two labels of an entry, and how many labels the entry has. */
   #noteEnd(entry: string): void {
     let labels = 1;
     for (let at = entry.lastIndexOf("."); at !== -1; at = entry.lastIndexOf(".", at - 1)) {
@@ -191,7 +193,7 @@ export class NameIndex {
   }
 }
 
-/** Where the run of characters that host names have begins that ends before `end`. */
+/** Returns the offset where the name begins that ends before `end`: a run of characters that host names have. */
 function startOfName(san: string, end: number): number {
   let start = end - 1;
   while (start > 0 && codeOf(san.charCodeAt(start - 1)) !== 0) start--;

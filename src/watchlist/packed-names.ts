@@ -6,12 +6,12 @@ const toLower = 0x20;
 const bytesPerNameGuess = 24;
 
 /**
- * Names of ASCII characters one behind the other in one Buffer, each with a number: how many were added before it. A million
- * strings would be a million objects for the garbage collector.
+ * ASCII names in one Buffer, one after the other. The number of a name is how many names were added before it. As
+ * separate strings, a million names would be a million objects for the garbage collector.
  */
 export class PackedNames {
   #size = 0;
-  /** By name: where it ends in `#bytes`. It begins where the one before ends. */
+  /** For each name: the offset in `#bytes` where the name ends and the next name begins. */
   readonly #ends: Uint32Array;
   #bytes: Buffer;
 
@@ -44,8 +44,8 @@ export class PackedNames {
   }
 
   /**
-   * Whether the name, or with `isParent` what follows its first dot, is `text.slice(start, end)`. The names are in lower
-   * case; the text may be in any.
+   * Whether the name with this number is `text.slice(start, end)`; with `isParent`, whether the text after its first
+   * dot is. The names are in lower case; `text` may have upper case, too.
    */
   isSpelt(number: number, isParent: boolean, text: string, start: number, end: number): boolean {
     const nameStart = this.#startOf(number);

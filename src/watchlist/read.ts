@@ -1,7 +1,7 @@
 import type { Database } from "../db/pool.ts";
 
 /**
- * How many rows are read at a time. So few that reading a page blocks the event loop for half a millisecond at most.
+ * The number of rows in a page, which are read at a time. Reading a page blocks the event loop for at most 0.5 ms.
  */
 const pageRows = 500;
 
@@ -31,8 +31,8 @@ export class WatchListRows implements Iterable<string> {
 }
 
 /**
- * Reads every row of the watch list, as the table was at one moment. Rows without a value are left out. A million rows
- * take a second of work: they are read in pages, so that this process can do other work in between.
+ * Reads all rows that the watch list has at one moment. Rows without a value are left out. A million rows take a second
+ * of work: they are read in pages, so that this process can do other work in between.
  */
 export async function readWatchListRows(db: Database, deadlineMs: number): Promise<WatchListRows> {
   const name = "read the watch list";
@@ -55,7 +55,7 @@ export async function readWatchListRows(db: Database, deadlineMs: number): Promi
   });
 }
 
-/** The same as {@link readWatchListRows}, as an array. This is for commands. */
+/** Like {@link readWatchListRows}, but returns an array, for the commands. */
 export async function readWatchList(db: Database, deadlineMs: number): Promise<string[]> {
   return [...(await readWatchListRows(db, deadlineMs))];
 }

@@ -5,9 +5,9 @@ import type { Metrics } from "../metrics.ts";
 import { buildWatchList, type WatchList } from "./matcher.ts";
 import { readWatchListRows } from "./read.ts";
 
-/** A million rows take a few seconds. */
+/** The longest time that reading the watch list may take. A million rows take a few seconds. */
 const deadlineMs = 60_000;
-/** A list of at least so many entries that turns empty is more likely a mistake upstream than meant. */
+/** If a list of at least this many entries becomes empty, that is more likely a mistake upstream than intended. */
 const many = 10;
 
 export interface WatchListRefreshOptions {
@@ -22,9 +22,9 @@ export interface WatchListRefreshOptions {
 export class WatchListRefresh {
   readonly loop: Loop;
   readonly #options: WatchListRefreshOptions;
-  /** Replaced whole, in one assignment. */
+  /** The list in use; `null` before the first refresh. A refresh replaces the whole list in one assignment. */
   #current: WatchList | null = null;
-  /** When it is to be read again, by this process's monotonic clock. */
+  /** When the list is to be read again, on the clock of `performance.now()`. */
   #nextMs = 0;
 
   constructor(options: WatchListRefreshOptions) {
@@ -32,7 +32,7 @@ export class WatchListRefresh {
     this.loop = new Loop({
       name: "watch list refresh",
       step: async () => {
-        // The list that was read before the loop was started is good for an interval.
+        // If the list was read before the loop started, the first refresh waits for an interval.
         const waitMs = this.#nextMs - performance.now();
         if (waitMs > 0) return waitMs;
         await this.refresh();
@@ -45,7 +45,7 @@ export class WatchListRefresh {
     });
   }
 
-  /** The list in use. The first {@link refresh} must have succeeded. */
+  /** The list in use. Throws before the first {@link refresh} has succeeded. */
   get current(): WatchList {
     if (this.#current === null) throw new Error("the watch list was not read yet");
     return this.#current;

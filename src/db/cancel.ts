@@ -4,12 +4,13 @@ import { FairSocket } from "../connect-options.ts";
 import { type HostPort, isSocketFolder, unixSocketPath } from "./dsn.ts";
 import { startupCode } from "./startup-codes.ts";
 
-/** How long the request may take. A server that works answers much sooner; a frozen one is not waited for. */
+/** How long the cancel request may take. A working server takes much less; a frozen server must not keep us waiting. */
 const patienceMs = 5_000;
 const tlsAccepted = 0x53; // S
 
 /**
- * How a session is named towards its server. The server sends both numbers in BackendKeyData when the session begins.
+ * The two numbers that identify a session to its server. The server sends both in BackendKeyData at the session's
+ * start.
  */
 export interface BackendKey {
   processId: number;
@@ -19,11 +20,11 @@ export interface BackendKey {
 /**
  * Asks the server, over a connection of its own, to end the statement that a session is running (PostgreSQL
  * documentation, "Canceling Requests in Progress"). Without this request the server notices that a client is gone only
- * when it next writes to it, and sessions that wait for a lock would pile up. This is best effort and ends after five
- * seconds.
+ * when it next writes to the client, and sessions that wait for a lock would pile up. The request may fail; it ends
+ * after five seconds at most.
  *
- * @param tls the settings of the session: the request is sent in the same way as everything else.
- * @returns a promise that resolves when the request was sent, or has failed.
+ * @param tls the TLS settings of the session, which the request uses as well.
+ * @returns a promise that resolves when the request was sent or has failed.
  */
 export function requestCancel(
   { host, port }: HostPort,
@@ -72,7 +73,7 @@ function encrypt(
 }
 
 /**
- * A message as it is sent before a session has begun: its length, then four bytes for each number. It has no type byte.
+ * Builds a message for the time before a session has begun: its length, then four bytes for each number, no type byte.
  */
 function message(...numbers: number[]): Buffer {
   const bytes = Buffer.alloc(4 + 4 * numbers.length);

@@ -2,14 +2,14 @@ import { describeTable } from "./describe-table.ts";
 import type { Database } from "./pool.ts";
 
 /**
- * The database answers, but it cannot be used as it is. The message names the table or privilege, and the command that
- * mends it.
+ * The database answers, but certwatch cannot use it. The message names the missing table, column or privilege, and the
+ * command that adds it.
  */
 export class SchemaError extends Error {
   override readonly name = "SchemaError";
 }
 
-/** The tables that the service uses, with the privileges and columns that it cannot work without. */
+/** The tables that the service uses, with the privileges and columns that the service must have. */
 const needed = [
   { table: "public.intent_current", privileges: ["SELECT"], columns: ["fqdn"] },
   {
@@ -41,10 +41,9 @@ const migrate =
   'apply the schema with "certwatch migrate" (or: psql "$POSTGRES_DSN" -f schema.sql) as a role that may create tables';
 
 /**
- * Checks that the tables, columns and privileges are there that the service needs.
+ * Checks that the database has all tables, columns and privileges that the service needs.
  *
- * @throws SchemaError with everything that is missing, or the database's own error when it does not answer the
- *   questions.
+ * @throws SchemaError that names everything that is missing, or the database's own error if a query of the check fails.
  */
 export async function checkSchema(db: Database, deadlineMs: number): Promise<void> {
   const problems: string[] = [];

@@ -14,19 +14,19 @@ import {
 } from "./errors.ts";
 import { type Limits, openSession, type Session, type Tls } from "./session.ts";
 
-/** Opens sessions. It tries the hosts in the order of the DSN, but begins with the one that worked last. */
+/** Opens sessions. Tries the hosts in the order of the DSN, beginning with the host that worked last. */
 export interface Connector {
   /**
-   * @param signal aborting it gives up the attempt.
+   * @param signal aborting this signal gives up connecting.
    * @throws DeadlineError, ConnectionError, or the server's own error (`DatabaseError`)
    */
   connect(deadlineMs: number, signal: AbortSignal): Promise<Session>;
 }
 
 /**
- * Reads the certificates that the DSN names, once. No connection is opened yet.
+ * Reads the certificate files that the DSN names, once. Opens no connection yet.
  *
- * @throws DsnError when a certificate is missing or unreadable
+ * @throws DsnError if a certificate file is missing or unreadable
  */
 export function createConnector(dsn: Dsn): Connector {
   const attempts = tlsAttempts(dsn);
@@ -40,7 +40,7 @@ export function createConnector(dsn: Dsn): Connector {
         const index = (lastGood + offset) % dsn.hosts.length;
         const host = dsn.hosts[index]!;
         const remainingMs = until - performance.now();
-        // A host that never answers uses up only its share of the time, so that the hosts after it are still tried.
+        // A host that never answers uses up only its share of the time, so the next hosts are still tried.
         const shareMs = remainingMs / (dsn.hosts.length - offset);
         const limitMs = Math.min((dsn.connectTimeoutSeconds ?? Number.POSITIVE_INFINITY) * 1000, shareMs);
         try {
@@ -118,8 +118,8 @@ async function connectHost(
 }
 
 /**
- * Whether to try the other half of `prefer` or `allow` after this error. Yes when the server has no TLS, when the
- * handshake failed, or when pg_hba.conf has no line for this kind of connection (28000). No when the host does not
+ * Whether to try the other TLS setting of `prefer` or `allow` after this error. True if the server has no TLS, if the
+ * handshake failed, or if pg_hba.conf has no line for this kind of connection (28000). False if the host does not
  * answer.
  */
 function worthOtherTls(error: unknown, tls: Tls): boolean {

@@ -3,10 +3,10 @@ import type { Queryable } from "./statement.ts";
 export interface TableDescription {
   /** `other` stands for a view, a materialized view or a foreign table; `kindName` says which. */
   kind: "table" | "partitioned table" | "other";
-  /** The same in words: `table`, `view`, ... */
+  /** The kind in words: `table`, `view`, ... */
   kindName: string;
   columns: string[];
-  /** Which of SELECT, INSERT, UPDATE and DELETE this role may do. */
+  /** The privileges of this role, out of SELECT, INSERT, UPDATE and DELETE. */
   privileges: string[];
 }
 
@@ -19,10 +19,10 @@ const kindNames: Record<string, string> = {
 };
 
 /**
- * Asks the database what a table is like.
+ * Asks the database for a table's kind, its columns, and the privileges of this role.
  *
- * @param table with its schema, as in `public.certs`.
- * @returns `null` when there is no such table.
+ * @param table the name with its schema, e.g. `public.certs`.
+ * @returns `null` if there is no such table.
  */
 export async function describeTable(
   db: Queryable,

@@ -25,7 +25,7 @@ export function hostLabel({ host, port }: HostPort): string {
 
 /** The parts of a Postgres connection URI. */
 export interface Dsn {
-  /** Has at least one host. They are tried in this order. */
+  /** The hosts in the order in which they are tried; at least one. */
   hosts: HostPort[];
   user: string | undefined;
   password: string | undefined;
@@ -36,7 +36,7 @@ export interface Dsn {
   sslCert: string | undefined;
   sslKey: string | undefined;
   targetSessionAttrs: TargetSessionAttrs;
-  /** For each host. When it is undefined, the hosts share the deadline of the statement. */
+  /** The time limit for connecting to one host; undefined: the hosts share the deadline of the statement. */
   connectTimeoutSeconds: number | undefined;
   applicationName: string | undefined;
   /** Command-line options for the server, such as `-c search_path=x`. */
@@ -46,8 +46,8 @@ export interface Dsn {
 }
 
 /**
- * A DSN that cannot be used. The message continues a sentence that begins with the name of the variable. It never
- * contains the password.
+ * Says why a DSN cannot be used. The message continues a sentence that begins with the name of the variable. The
+ * message never contains the password.
  */
 export class DsnError extends Error {
   override readonly name = "DsnError";
@@ -60,7 +60,7 @@ const dsnPieces = /^postgres(?:ql)?:\/\/(?:([^/?]*)@)?([^/?@]*)(?:\/([^?]*))?(?:
 
 /**
  * Reads `postgres://` and `postgresql://` URIs as libpq does (PostgreSQL documentation, "Connection URIs"), with
- * several hosts and with Unix sockets. Where user or password is missing, the environment is asked, as `pg` does.
+ * several hosts and with Unix sockets. A missing user or password is taken from the environment variables, as in `pg`.
  *
  * @throws DsnError
  */
@@ -97,7 +97,7 @@ export function parseDsn(text: string, env: NodeJS.ProcessEnv = process.env): Ds
   return dsn;
 }
 
-/** The DSN as it may be logged: with user, hosts, database and parameters, without anything secret. */
+/** Returns the DSN for logging: with user, hosts, database and parameters; secrets become `***`. */
 export function maskDsn(text: string): string {
   try {
     parseDsn(text);
@@ -127,7 +127,7 @@ function parseQuery(query: string): Map<string, string> {
   return parameters;
 }
 
-/** Reads `h1:5432,h2`, or the parameters `host=h1,h2` and `port=5432,5433`. A single port serves all hosts. */
+/** Reads `h1:5432,h2`, or the parameters `host=h1,h2` and `port=5432,5433`. A single port counts for all hosts. */
 function parseHosts(
   authority: string,
   hostList: string | undefined,
@@ -164,7 +164,7 @@ function parsePort(text: string | undefined): number {
 
 function sslMode(mode: string | undefined, ssl: string | undefined, rootCert: string | undefined): SslMode {
   const system = rootCert === "system";
-  // libpq also takes JDBC's spelling `ssl=true`. With `sslrootcert=system` the default is `verify-full` (libpq 16).
+  // libpq also accepts JDBC's spelling `ssl=true`. With `sslrootcert=system` the default is `verify-full` (libpq 16).
   const value = oneOf(
     "sslmode",
     mode ?? (ssl === "true" ? "require" : system ? "verify-full" : "prefer"),

@@ -2,10 +2,10 @@ import { type Logger, RateLimitedLog } from "../log.ts";
 import { errorKind, errorMessage, failedStatement } from "./errors.ts";
 
 /**
- * Makes the error handler of one concern (recording, judging, ...). The handler logs the error, at most once a minute
- * for each kind. It does nothing else: the concern itself tries again.
+ * Makes the error handler of one concern (recording, judging, ...). The handler only logs the error, at most once a
+ * minute for each kind. The concern itself tries again.
  *
- * @param stop after it is aborted, failures are expected: each one is logged, as a warning.
+ * @param stop once this signal is aborted, failures are expected: then each failure is logged, as a warning.
  */
 export function createErrorLog(log: Logger, concern: string, stop: AbortSignal): (error: unknown) => void {
   const quietLog = new RateLimitedLog();

@@ -2,20 +2,20 @@ import { DatabaseError } from "pg";
 import type { StatementName } from "./statement-names.ts";
 
 /**
- * What the caller should do about a database error.
+ * Tells the caller what to do about a database error.
  *
  * - `retryable`: wait and try again. The same statement may succeed later, or on another host.
- * - `bad-data`: the server refuses these values. Try row by row, the other rows may pass.
- * - `fatal`: nothing changes until a person changes something (a grant, a table, a password, the program).
+ * - `bad-data`: the server refuses these values. Try the rows one by one: the other rows may be accepted.
+ * - `fatal`: trying again does not help until a person changes something (a grant, a table, a password, the program).
  */
 export type ErrorKind = "retryable" | "bad-data" | "fatal";
 
-/** The database did not answer before our deadline. The server may have run the statement all the same. */
+/** The database did not answer before our deadline. The server may have run the statement anyway. */
 export class DeadlineError extends Error {
   override readonly name = "DeadlineError";
 }
 
-/** There was no session, or it was lost while a statement ran. The server may have run the statement all the same. */
+/** There was no session, or it was lost while a statement ran. The server may have run the statement anyway. */
 export class ConnectionError extends Error {
   override readonly name: string = "ConnectionError";
 }
@@ -34,8 +34,9 @@ export class NoHostError extends ConnectionError {
 }
 
 /**
- * The kind of each SQLSTATE (five characters) or class of them (two characters). A SQLSTATE that is listed beats its
- * class. What is not listed is `fatal`. Source: PostgreSQL documentation, appendix A.
+ * The kind of each SQLSTATE (five characters) or class of SQLSTATEs (two characters). The entry of a SQLSTATE counts
+ * more than the entry of its class. Without an entry, an error is `fatal`. Source: PostgreSQL documentation, appendix
+ * A.
  */
 export const kindBySqlState: Readonly<Record<string, ErrorKind>> = {
   "08": "retryable", // connection exceptions
@@ -60,7 +61,7 @@ export const kindBySqlState: Readonly<Record<string, ErrorKind>> = {
   XX000: "retryable", // bugs of the server; poolers also say it when they have lost their server
 };
 
-/** Codes (`error.code`) of sockets and of the resolver that mean "not now". All other codes are fatal. */
+/** Error codes (`error.code`) of sockets and of the resolver that mean "not now". All other codes are fatal. */
 const retryableCodes: ReadonlySet<string> = new Set([
   "ECONNABORTED",
   "ECONNREFUSED",
@@ -81,12 +82,12 @@ const retryableCodes: ReadonlySet<string> = new Set([
   "ETIMEDOUT",
 ]);
 
-/** The SQLSTATE, five characters; undefined for an error that did not come from the server. */
+/** Returns the SQLSTATE, five characters; undefined if the error did not come from the server. */
 export function sqlState(error: unknown): string | undefined {
   return error instanceof DatabaseError ? error.code : undefined;
 }
 
-/** What to do about an error that a `Database` threw. An unknown error is `fatal`. */
+/** Returns the kind of an error that a `Database` threw. An unknown error is `fatal`. */
 export function errorKind(error: unknown): ErrorKind {
   const state = sqlState(error);
   if (state !== undefined) return kindBySqlState[state] ?? kindBySqlState[state.slice(0, 2)] ?? "fatal";
@@ -101,7 +102,7 @@ export function errorKind(error: unknown): ErrorKind {
 
 const failedStatements = new WeakMap<object, StatementName>();
 
-/** Notes in `error` which statement failed, and returns the error. The first note stays: it is the most precise. */
+/** Notes which statement failed with `error`, and returns the error. The first note stays, as the most precise one. */
 export function failedAt(statement: StatementName, error: unknown): unknown {
   if (typeof error === "object" && error !== null && !failedStatements.has(error)) {
     failedStatements.set(error, statement);
@@ -109,7 +110,7 @@ export function failedAt(statement: StatementName, error: unknown): unknown {
   return error;
 }
 
-/** The statement that failed with this error or with its cause; undefined when no statement failed. */
+/** Returns the statement that failed with this error or with its cause; undefined if none is noted. */
 export function failedStatement(error: unknown): StatementName | undefined {
   if (typeof error !== "object" || error === null) return undefined;
   return failedStatements.get(error) ?? failedStatement((error as { cause?: unknown }).cause);
@@ -118,8 +119,8 @@ export function failedStatement(error: unknown): StatementName | undefined {
 const maxMessageCharacters = 500;
 
 /**
- * One readable line about an error, for logs and `last_error`: the message with the SQLSTATE or errno. It never
- * contains a password, nor values of a row: Postgres puts those into `detail`, which is left out.
+ * Returns one readable line about an error, for logs and `last_error`: the message with the SQLSTATE or errno. The line
+ * never contains a password or values of a row: Postgres puts values into `detail`, which is left out.
  */
 export function errorMessage(error: unknown): string {
   const code = sqlState(error) ?? (error as { code?: unknown } | null | undefined)?.code;

@@ -1,6 +1,6 @@
 /**
  * Writes JSON that Postgres accepts. Certificates may contain U+0000 and lone surrogates, which JSONB and TEXT refuse:
- * both become U+FFFD.
+ * these characters become U+FFFD.
  */
 export function toJson(value: unknown): string {
   return JSON.stringify(value, (_key, item) =>

@@ -6,13 +6,13 @@ import { type ServiceStatement, type StatementName, serviceStatements } from "./
 
 /** Whether the last operation on the database worked. */
 export interface DatabaseHealth {
-  /** What the last operation failed with, in one line; `null` after a success. */
+  /** The error of the last operation, in one line; `null` if the last operation succeeded. */
   lastProblem: string | null;
 }
 
 /**
- * Wraps `db`: measures every statement, counts failed operations, and remembers whether the last one failed. A
- * transaction is one operation. When it fails it counts once, for the statement in it that failed.
+ * Wraps `db`: measures every statement, counts failed operations, and remembers whether the last operation failed. A
+ * transaction is one operation. A failed transaction counts once, for the statement in it that failed.
  */
 export function observeDatabase(db: Database, metrics: Metrics): { db: Database; health: DatabaseHealth } {
   const { databaseErrors, databaseStatementErrors, databaseStatementDuration } = metrics;
@@ -60,6 +60,6 @@ export function observeDatabase(db: Database, metrics: Metrics): { db: Database;
   };
 }
 
-/** Only the statements of the service have series, so that the label set stays closed. */
+/** Whether a statement has a series in the metrics. Only statements of the service do, so the label set is closed. */
 const isOfService = (name: StatementName): name is ServiceStatement =>
   (serviceStatements as readonly StatementName[]).includes(name);

@@ -8,7 +8,7 @@ export class DatabaseUnusableError extends Error {
   override readonly name = "DatabaseUnusableError";
 }
 
-/** Which database to open. When `postgresDsn` is `null`, it is the embedded one in `dataDir`. */
+/** The database to open: Postgres, or the embedded database in `dataDir` if `postgresDsn` is `null`. */
 export interface DatabaseLocation {
   postgresDsn: string | null;
   dataDir: string;
@@ -16,7 +16,7 @@ export interface DatabaseLocation {
 
 export interface OpenDatabase<Db extends Database = Database> {
   db: Db;
-  /** Where the database is, in a form that may be logged. */
+  /** The place of the database, for logging: without secrets. */
   description: string;
   /** One sentence for each part of the DSN that certwatch does not use. */
   warnings: string[];
@@ -25,16 +25,16 @@ export interface OpenDatabase<Db extends Database = Database> {
 
 const schemaDeadlineMs = 120_000;
 /**
- * How long to wait for the folder of the embedded database: a command such as `inventory add --embedded` may have it
- * for a moment.
+ * How long to wait for the folder of the embedded database: a command such as `inventory add --embedded` may hold the
+ * folder for a moment.
  */
 const lockPatienceMs = 5_000;
 
 /**
- * Opens the configured database: Postgres, or the embedded one. For Postgres no connection is made yet. The embedded
- * one is started, and its schema is applied.
+ * Opens the configured database. For Postgres, makes no connection yet. Starts the embedded database, and applies its
+ * schema.
  *
- * @param onFailure called when the embedded database goes down by itself.
+ * @param onFailure called if the embedded database goes down by itself.
  */
 export async function openDatabase(
   { postgresDsn, dataDir }: DatabaseLocation,

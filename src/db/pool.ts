@@ -7,53 +7,54 @@ import { onSession, type Queryable, runTransaction, type Sql } from "./statement
 import type { StatementName } from "./statement-names.ts";
 import { WaitingLine } from "./waiting-line.ts";
 
-/** A database that is reached over several connections, which are opened when they are needed. */
+/** A database behind several connections, which are opened when they are needed. */
 export interface Database extends Queryable {
-  /** Runs `work` on one connection, between BEGIN and COMMIT. When `work` throws, ROLLBACK follows. */
+  /** Runs `work` on one connection, between BEGIN and COMMIT. If `work` throws, ROLLBACK follows. */
   transaction<T>(deadlineMs: number, work: (tx: Queryable) => Promise<T>): Promise<T>;
   /**
-   * Refuses callers that wait for a connection, gives running statements two seconds to finish, and closes everything.
-   * May be called twice.
+   * Refuses callers that wait for a connection, gives running statements two seconds to finish, and closes all
+   * connections. Calling this twice is safe.
    */
   end(): Promise<void>;
 }
 
-/** A database whose sessions are ours alone, so that we know when one is lost. */
+/** A database whose sessions no other part uses, so that we know when a session is lost. */
 export interface SessionPool extends Database {
   /**
-   * How many sessions were lost so far. After such a loss the next session may be on another server. If that was
-   * promoted after an asynchronous failover, it lacks the last commits.
+   * How many sessions were lost so far. After a loss the next session may be on another server. If this server was
+   * promoted by an asynchronous failover, it lacks the last commits.
    */
   readonly lostSessions: number;
 }
 
 /**
- * At the end of the pool: how long running statements may take, and how long the server may take to close a session.
+ * The time limit of each of three steps of `end`: running statements may take 2 s to finish; cancelling the others may
+ * take 2 s more; and a server may take 2 s to close one session.
  */
 const closePatienceMs = 2000;
 
 /**
- * Makes a pool. It opens no connection yet. `pg`'s own pool is not used, because it knows only one host, one TLS
- * setting, and one time-out for all statements.
+ * Makes a pool. It opens no connection yet. We do not use `pg`'s own pool, because that pool knows only one host, one
+ * TLS setting, and one time-out for all statements.
  *
- * @throws DsnError when the DSN names a certificate that cannot be read
+ * @throws DsnError if the DSN names a certificate file that cannot be read
  */
 export function openPool(dsn: Dsn, { maxConnections = 4 }: { maxConnections?: number } = {}): SessionPool {
   return new Pool(createConnector(dsn), maxConnections);
 }
 
 /**
- * Owns every session. A session is idle, or lent to one caller, or gone. `#open` counts the sessions that are idle or
- * lent, and those that are being opened.
+ * Owns every session. A session is idle, or lent to one caller, or gone. `#open` counts the sessions that are idle,
+ * lent, or being opened.
  */
 class Pool implements SessionPool {
   readonly #connector: Connector;
   readonly #maxConnections: number;
   readonly #idle: Session[] = [];
   readonly #lent = new Set<Session>();
-  /** Gives up connections that are being opened. */
+  /** Aborting this gives up the connections that are being opened. */
   readonly #abort = new AbortController();
-  /** Callers that found all places taken. Each is handed an idle session, or undefined: then it may open one. */
+  /** The callers that found all places taken. Each gets an idle session, or undefined and may then open a session. */
   readonly #line = new WaitingLine<Session | undefined>();
   #open = 0;
   #lostSessions = 0;
@@ -110,9 +111,9 @@ class Pool implements SessionPool {
   }
 
   /**
-   * Lends a session to `work`, and takes it back afterwards.
+   * Lends a session to `work`, and takes the session back afterwards.
    *
-   * @param statement the statement that needs the session; it is named when none can be had.
+   * @param statement the statement that needs the session. The error names it if no session can be had.
    */
   async #lend<T>(
     statement: StatementName,
@@ -136,7 +137,7 @@ class Pool implements SessionPool {
     return (await this.#acquire(statement, untilMs)) ?? (await this.#connect(untilMs));
   }
 
-  /** Returns an idle session, or undefined when the caller may open one with `#connect`. */
+  /** Returns an idle session, or undefined if the caller may open a session with `#connect`. */
   async #acquire(statement: StatementName, untilMs: number): Promise<Session | undefined> {
     if (this.#ended !== undefined) throw closedError();
     const idle = this.#idle.pop();
@@ -169,7 +170,7 @@ class Pool implements SessionPool {
     else if (!this.#line.serve(session)) this.#idle.push(session);
   }
 
-  /** The place of a lost session becomes free. For a lent one, `#release` does that. */
+  /** Frees the place of a lost session that was idle. For a lent session, `#release` frees the place later. */
   #onLost(session: Session): void {
     this.#lostSessions++;
     const index = this.#idle.indexOf(session);
@@ -184,7 +185,7 @@ class Pool implements SessionPool {
     if (this.#open === 0) this.#onAllClosed();
   }
 
-  /** Ends a session politely, but does not wait long for a server that does not answer. */
+  /** Ends a session as the protocol wants it; if the server does not answer in time, just closes the connection. */
   async #closeSession(session: Session): Promise<void> {
     const timer = setTimeout(() => session.destroy(), closePatienceMs);
     await session.client.end().catch(() => {});

@@ -5,23 +5,23 @@ import { requestCancel } from "./cancel.ts";
 import type { Dsn, HostPort } from "./dsn.ts";
 import { ConnectionError, DeadlineError, errorMessage, failedAt, sqlState } from "./errors.ts";
 
-/** A connection to Postgres that is logged in, on a server that fits `target_session_attrs`. */
+/** A connection to Postgres that is logged in, to a server that fits `target_session_attrs`. */
 export interface Session {
   readonly client: pg.Client;
-  /** False from the moment when the connection was lost or destroyed. */
+  /** False once the connection was lost or destroyed. */
   alive: boolean;
   /** Called once, when `alive` becomes false. */
   onLost: () => void;
   /** Closes the connection at once, without telling the server. */
   destroy(): void;
   /**
-   * Closes the connection at once, like `destroy`, and asks the server to end the statement that it runs. Resolves when
-   * the request was sent.
+   * Closes the connection at once, like `destroy`, and asks the server to end the statement that this session runs.
+   * Resolves when the request was sent or has failed.
    */
   abandon(): Promise<void>;
 }
 
-/** `false` means no TLS. Otherwise these are the options for `tls.connect`. */
+/** The options for `tls.connect`; `false` means no TLS. */
 export type Tls = false | ConnectionOptions;
 
 /** How long opening a session may take, and the signal that gives it up. */
@@ -31,7 +31,7 @@ export interface Limits {
 }
 
 /**
- * Opens a session on one host, and checks that this server fits the DSN's `target_session_attrs`.
+ * Opens a session on one host, and checks that the server fits the DSN's `target_session_attrs`.
  *
  * @throws DeadlineError, ConnectionError, or the server's own error (`DatabaseError`)
  */
@@ -72,7 +72,7 @@ export async function openSession(
     return asked;
   };
   const session: Session = { client, alive: true, onLost: () => {}, destroy, abandon };
-  // The caller gets the error from the promise of its query. Here it is enough to know that the session is lost.
+  // The caller gets the error from the promise of its query. Here we only note that the session is lost.
   client.on("error", lost);
   client.on("end", lost);
   let timer: NodeJS.Timeout | undefined;
@@ -106,7 +106,7 @@ async function establish(client: pg.Client, dsn: Dsn): Promise<void> {
   });
 }
 
-/** @throws ConnectionError when the server does not fit `target_session_attrs`. */
+/** @throws ConnectionError if the server does not fit `target_session_attrs`. */
 async function checkSession(client: pg.Client, dsn: Dsn): Promise<void> {
   const { rows } = await client.query<{ standby: boolean; read_only: boolean }>(
     "SELECT pg_catalog.pg_is_in_recovery() AS standby," +
@@ -120,8 +120,8 @@ async function checkSession(client: pg.Client, dsn: Dsn): Promise<void> {
 }
 
 /**
- * Gives an error of `pg` a class, a SQLSTATE or a code, by which callers tell its kind. `pg` throws some failures as
- * plain Errors.
+ * Returns an error of `pg` with a class, a SQLSTATE or a code, which tells callers its kind. `pg` throws some failures
+ * as plain Errors.
  */
 export function explainError(error: unknown): unknown {
   if (sqlState(error) !== undefined || error instanceof DeadlineError || error instanceof ConnectionError)
@@ -140,7 +140,7 @@ const int8Oid = 20;
 const int8ArrayOid = 1016;
 
 /**
- * Reads int8 as a number: ids and epoch seconds are far below 2^53. This applies to our sessions, not to all of `pg`.
+ * Reads int8 as a number: ids and epoch seconds are far below 2^53. This changes our sessions only, not all of `pg`.
  */
 const getTypeParser = ((oid: number, format?: "text" | "binary") => {
   if (oid === int8Oid) return Number;

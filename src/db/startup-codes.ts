@@ -1,5 +1,5 @@
 /**
- * The first message of a client has a number in the place of the protocol version. It says what the client wants
+ * The numbers that follow the length in the first message of a client: the protocol version, or the code of a request
  * (PostgreSQL documentation, "Message Formats": StartupMessage, SSLRequest, GSSENCRequest, CancelRequest).
  */
 export const startupCode = {

@@ -1,7 +1,7 @@
 /**
  * The statements that a running service sends. People read these names in the log (`statement`), in "the database did
- * not answer ... in time", and as the label `statement` of the metrics. Each has its series from the start: this list
- * closes the label set.
+ * not answer ... in time", and as the label `statement` of the metrics. The label has no other values, and each value
+ * has its series from the start.
  */
 export const serviceStatements = [
   "record certificates",
@@ -22,14 +22,14 @@ export const serviceStatements = [
   "read the watch list",
   "describe a table",
   "list the inventory's indexes",
-  // BEGIN, COMMIT, ROLLBACK, and getting a connection for them.
+  // BEGIN, COMMIT, ROLLBACK, and getting a connection for these.
   "transaction",
-  // The question to a server that we just connected to: does it fit `target_session_attrs`?
+  // The first query on a new connection: does the server fit `target_session_attrs`?
   "check the session",
 ] as const;
 export type ServiceStatement = (typeof serviceStatements)[number];
 
-/** The statements that commands send, and those of the start, when there are no metrics yet. */
+/** The statements of commands, and of the service's start, when there are no metrics yet. */
 type CommandStatement =
   | "check the schema"
   | "apply the schema"

@@ -4,9 +4,9 @@ import { explainError, type Session } from "./session.ts";
 import type { StatementName } from "./statement-names.ts";
 
 /**
- * One statement. `name` is for people: it is in messages, logs and metrics. The server never sees it, because nothing
- * is prepared under a name. So poolers in transaction mode work, and so does the embedded database, where all clients
- * share one session.
+ * One statement. `name` is for people, in messages, logs and metrics. The server never sees this name, because we
+ * prepare no statement under a name. So poolers in transaction mode work, and so does the embedded database, where all
+ * clients share one session.
  */
 export interface Sql {
   name: StatementName;
@@ -15,25 +15,25 @@ export interface Sql {
 }
 
 /**
- * Runs statements. Every call ends within its deadline, whatever state the server and the network are in. The deadline
- * covers waiting for a free connection, connecting, and running. When it passes, the connection is destroyed and the
- * server is asked to end the statement, which may have taken effect all the same.
+ * Runs statements. Every call ends within its deadline, even if the server or the network does not answer. The deadline
+ * covers waiting for a free connection, connecting, and running. At the deadline we destroy the connection and ask the
+ * server to end the statement, which may have taken effect anyway.
  *
- * Errors are `DeadlineError`, `ConnectionError`, errors of the socket, or the server's own. `errorKind` says what to do
- * about each, `failedStatement` which statement it was.
+ * Errors are `DeadlineError`, `ConnectionError`, errors of the socket, or the server's own errors. `errorKind` says
+ * what to do about an error, `failedStatement` which statement failed.
  *
  * A statement without values may hold several commands; they run as one transaction.
  */
 export interface Queryable {
-  /** Returns the rows of the statement. int8 comes as a number, json as a value. */
+  /** Returns the rows of the statement. int8 values are numbers, json values are parsed. */
   query<Row>(sql: Sql, deadlineMs: number): Promise<Row[]>;
   /** Returns how many rows the statement read or changed. */
   execute(sql: Sql, deadlineMs: number): Promise<number>;
 }
 
 /**
- * Runs statements on one session, which nobody else may use meanwhile. Each ends within its own deadline, and all of
- * them by `untilMs`.
+ * Runs statements on one session, which nobody else may use meanwhile. Each statement ends within its own deadline, and
+ * all of them by `untilMs`, a time of `performance.now()`.
  */
 export function onSession(session: Session, untilMs: number): Queryable {
   const run = (sql: Sql, deadlineMs: number) =>
@@ -45,7 +45,7 @@ export function onSession(session: Session, untilMs: number): Queryable {
 }
 
 /**
- * Runs `work` between BEGIN and COMMIT. When `work` throws, ROLLBACK follows; when that fails as well, the session is
+ * Runs `work` between BEGIN and COMMIT. If `work` throws, ROLLBACK follows; if ROLLBACK fails as well, the session is
  * destroyed.
  */
 export async function runTransaction<T>(
@@ -68,9 +68,9 @@ export async function runTransaction<T>(
 /**
  * Runs a statement on a session that nobody else uses.
  *
- * @param untilMs the deadline, by `performance.now()`. When it passes, the session is destroyed and the server is asked
- *   to end the statement, which may have taken effect all the same.
- * @throws DeadlineError, ConnectionError, or the server's own error. `failedStatement` knows the name for each.
+ * @param untilMs the deadline, by `performance.now()`. Then we destroy the session and ask the server to end the
+ *   statement, which may have taken effect anyway.
+ * @throws DeadlineError, ConnectionError, or the server's own error. `failedStatement` returns the statement's name.
  */
 async function runStatement(
   session: Session,
@@ -101,8 +101,8 @@ async function runStatement(
 }
 
 /**
- * Whether the session can be used again after this error. Not after 25006: the next connection has to look for the
- * primary anew. Not after the others either: the server closes the connection.
+ * Whether the session can be used again after this error. Not after 25006 (read-only): a new connection has to find the
+ * primary. Not after the other codes in the pattern either: after them the server closes the connection.
  */
 function leavesSessionGood(error: unknown): boolean {
   const state = sqlState(error);

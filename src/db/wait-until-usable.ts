@@ -9,10 +9,10 @@ const deadlineMs = 10_000;
 const retryMs = 1_000;
 
 /**
- * Waits until the database answers, `patienceMs` at most, then checks that it has everything that the service needs.
+ * Waits until the database answers, `patienceMs` at most, then checks that the database has all that the service needs.
  *
- * @throws DatabaseUnusableError when the database does not answer in time, refuses certwatch for good, or lacks
- *   something; the reason of the signal when that is aborted.
+ * @throws DatabaseUnusableError if the database does not answer in time, refuses certwatch for good, or lacks a table,
+ *   column or privilege; the reason of `signal` if the signal is aborted.
  */
 export async function waitUntilUsable(
   db: Database,
@@ -38,7 +38,7 @@ export async function waitUntilUsable(
   }
 }
 
-/** @throws DatabaseUnusableError when waiting does not help. */
+/** @throws DatabaseUnusableError if waiting does not help. */
 function throwUnlessTransient(error: unknown): void {
   if (error instanceof SchemaError) throw new DatabaseUnusableError(error.message);
   if (errorKind(error) === "fatal") {

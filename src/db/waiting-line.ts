@@ -3,15 +3,15 @@ interface Waiter<T> {
   refuse(error: Error): void;
 }
 
-/** Callers that wait until somebody gives back what they need. Whoever came first is served first. */
+/** Callers that wait until somebody gives back an item that they need. Whoever came first is served first. */
 export class WaitingLine<T> {
   readonly #waiters: Waiter<T>[] = [];
 
   /**
-   * Resolves with what {@link serve} hands over.
+   * Resolves with the item that {@link serve} hands over.
    *
-   * @param untilMs when to give up waiting, by `performance.now()`. The promise is then rejected.
-   * @param lateError makes the error for that.
+   * @param untilMs the time to give up waiting, by `performance.now()`.
+   * @param lateError makes the error with which the promise is then rejected.
    */
   wait(untilMs: number, lateError: () => Error): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -35,7 +35,7 @@ export class WaitingLine<T> {
     });
   }
 
-  /** Hands `item` to the caller that has waited longest. Returns false when nobody waits. */
+  /** Hands `item` to the caller that has waited longest. Returns false if nobody waits. */
   serve(item: T): boolean {
     const first = this.#waiters[0];
     first?.grant(item);

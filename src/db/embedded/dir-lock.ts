@@ -2,13 +2,13 @@ import { execFileSync } from "node:child_process";
 import { existsSync, linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** The process that holds a lock. The start time is needed beside the id, since the system gives ids out again. */
+/** The process that holds a lock. Its id alone is not enough: the system gives the id of an ended process out again. */
 interface Owner {
   pid: number;
   started: string;
 }
 
-/** Another living process holds the folder. */
+/** Says that another living process holds the folder. */
 export class DirLockedError extends Error {
   override readonly name = "DirLockedError";
   readonly pid: number;
@@ -22,12 +22,12 @@ export class DirLockedError extends Error {
 const lockName = /^lock\.(\d+)$/;
 
 /**
- * Locks a folder for this process, even when the last owner was killed. Returns the function that unlocks it.
+ * Locks a folder for this process, even if the last owner was killed. Returns the function that unlocks the folder.
  *
- * The lock is the file `lock.<n>` with the highest n. When its owner is dead, a process takes over by creating
- * `lock.<n+1>`. `link` creates that file complete and in one step, and fails when it exists, so exactly one of several
- * processes wins. The old file is deleted only after that. To unlock, the owner empties its file but leaves it in
- * place, so that n never decreases.
+ * The lock is the file `lock.<n>` with the highest n. If its owner is dead, a process takes over by creating
+ * `lock.<n+1>`. `link` creates this file complete and in one step, and fails if the file exists, so exactly one of
+ * several processes wins. The winner then deletes the old file. To unlock, the owner empties its file but does not
+ * delete it, so that n never decreases.
  *
  * @throws DirLockedError
  */
@@ -96,13 +96,13 @@ function isAlive(owner: Owner): boolean {
   return started === undefined || owner.started === "" || started === owner.started;
 }
 
-/** A text that differs between two processes with the same id; undefined when the system does not tell. */
+/** Returns a text that differs between two processes with the same id; undefined if the system does not provide it. */
 function processStart(pid: number): string | undefined {
   try {
     if (process.platform === "linux") {
       const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-      // Field 22 is the start time. Count after the closing parenthesis: the command before it may contain spaces
-      // (proc_pid_stat(5)).
+      // Field 22 is the start time. Count from the last closing parenthesis on: the command, which stands before it,
+      // may contain spaces (proc_pid_stat(5)).
       const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
       return `${boot} ${stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]}`;
     }

@@ -8,24 +8,24 @@ import { errorMessage } from "../errors.ts";
 import { DirLockedError, lockDir } from "./dir-lock.ts";
 import type { ForWorker, FromWorker } from "./worker.ts";
 
-/** The embedded database cannot be opened, or went down. The message says what to do. */
+/** Says that the embedded database cannot be opened, or went down. The message says what to do. */
 export class EmbeddedError extends Error {
   override readonly name = "EmbeddedError";
 }
 
 /** A running embedded database. */
 export interface Embedded {
-  /** The form that `parseDsn` reads: `postgres://postgres@/postgres?host=<folder>`. */
+  /** The database's DSN, for `parseDsn`: `postgres://postgres@/postgres?host=<folder>`. */
   dsn: string;
-  /** Closes every connection, writes a checkpoint, stops the worker and unlocks the folder. May be called twice. */
+  /** Closes all connections, writes a checkpoint, stops the worker and unlocks the folder. Calling it twice is safe. */
   close(): Promise<void>;
 }
 
 const lockPollMs = 250;
 const port = 5432;
 /**
- * The longest path that a Unix socket can have: `sun_path` of unix(7) without its final NUL. macOS has 104 bytes for
- * it.
+ * The longest path of a Unix socket, bytes: the length of `sun_path` (unix(7)) without the final NUL. On macOS
+ * `sun_path` has 104 bytes.
  */
 const maxSocketPathBytes = process.platform === "linux" ? 107 : 103;
 
@@ -37,20 +37,21 @@ export function embeddedExists(dataDir: string): boolean {
   return existsSync(filesIn(dataDir));
 }
 
-/** The DSN of the embedded database in `dataDir`, whether it runs or not. */
+/** Returns the DSN of the embedded database in `dataDir`. The database need not run. */
 export function embeddedDsn(dataDir: string): string {
   return `postgres://postgres@/postgres?host=${encodeURIComponent(resolve(dataDir))}`;
 }
 
 /**
- * Runs Postgres (PGlite) in a worker thread, on the files in `dataDir`. Clients reach it through a Unix socket in that
- * folder, also with `psql -h <dataDir> -U postgres postgres`. The schema is not applied. The first start takes seconds.
+ * Runs Postgres (PGlite) in a worker thread, on the files in `dataDir`. Clients reach this Postgres through a Unix
+ * socket in the same folder, e.g. with `psql -h <dataDir> -U postgres postgres`. Does not apply the schema. The first
+ * start takes seconds.
  *
- * A commit survives when the process is killed. It also survives a power cut, if the disk obeys fsync.
+ * A commit survives if the process is killed. It also survives a power cut, if the disk obeys fsync.
  *
- * @param options.onFailure called once at most, when the database goes down by itself after it was opened
- * @param options.patienceMs how long to wait while another process has the folder; by default not at all
- * @param options.log gets the log lines of Postgres itself
+ * @param options.onFailure called at most once, if the database goes down by itself after it was opened
+ * @param options.patienceMs how long to wait while another process holds the folder; by default not at all
+ * @param options.log gets the log lines of Postgres
  * @throws EmbeddedError
  */
 export async function openEmbedded(options: {
@@ -72,7 +73,7 @@ export async function openEmbedded(options: {
   try {
     rmSync(socketPath, { force: true });
     const path = filesIn(dataDir);
-    // initdb takes half a gigabyte, which its worker never gives back. So this worker ends before the next begins.
+    // initdb takes half a gigabyte of memory, which its worker never gives back. So a worker of its own runs initdb.
     if (!existsSync(path)) await startWorker({ task: "create", path }, options.log);
     const worker = await startWorker({ task: "serve", path, socketPath }, options.log);
     return supervise(worker, dataDir, unlock, options.onFailure);
@@ -82,7 +83,7 @@ export async function openEmbedded(options: {
   }
 }
 
-/** Locks the folder. Waits `patienceMs` at most, because a command may have the folder for a moment. */
+/** Locks the folder, and waits `patienceMs` at most if it is locked. Returns the function that unlocks the folder. */
 async function lock(dataDir: string, socketPath: string, patienceMs: number): Promise<() => void> {
   const endMs = performance.now() + patienceMs;
   for (;;) {
@@ -98,11 +99,11 @@ async function lock(dataDir: string, socketPath: string, patienceMs: number): Pr
   }
 }
 
-/** Returns the function that unlocks the folder, or words for whoever has it. */
+/** Returns the function that unlocks the folder, or words that name its holder if somebody else holds the folder. */
 async function tryLock(dataDir: string, socketPath: string): Promise<(() => void) | string> {
   try {
     const unlock = lockDir(dataDir);
-    // The process of another container cannot be seen by its id, but its socket answers.
+    // A process in another container cannot be seen by its id, but its socket answers.
     if (!(await answers(socketPath))) return unlock;
     unlock();
     return "a process of another container";
@@ -123,15 +124,15 @@ function answers(socketPath: string): Promise<boolean> {
   });
 }
 
-/** The worker is a compiled file. Tests, which run the sources, use the one of the last build. */
+/** Returns the URL of the worker's compiled file. Tests, which run the sources, use the file of the last build. */
 function workerUrl(): URL {
   const folder = import.meta.url.endsWith(".ts") ? "../../../dist/db/embedded/" : "./";
   return new URL(`${folder}worker.js`, import.meta.url);
 }
 
-/** Resolves when the worker is ready (`serve`), or when it has finished (`create`). */
+/** Starts a worker. Resolves when the worker is ready (task `serve`), or has finished (task `create`). */
 function startWorker(workerData: ForWorker, log: ((line: string) => void) | undefined): Promise<Worker> {
-  // Otherwise Node.js pipes both to `process.stdout`, which makes writing the log slow: `cli/main.ts` says why.
+  // Without `stdout` and `stderr` here, Node.js uses `process.stdout`, which makes the log slow: see `cli/main.ts`.
   const worker = new Worker(workerUrl(), { workerData, execArgv: [], stdout: true, stderr: true });
   for (const output of [worker.stdout, worker.stderr])
     output.on("data", (text) => process.stderr.write(text));

@@ -12,23 +12,23 @@ import {
   withoutFirstMessage,
 } from "./wire.ts";
 
-/** A client that leaves a transaction open and sends nothing for this long is disconnected. */
+/** How long a client may leave a transaction open and send nothing. Then the client is disconnected. */
 const idleInTransactionMs = 5000;
 
 interface Client {
   socket: Socket;
-  /** Complete pieces of work, in order, that the database has not got yet. */
+  /** The units of work that the database has not got yet, in order. */
   units: Unit[];
   closed: boolean;
 }
 
 /**
  * Serves one PGlite to many clients, on a Unix socket. PGlite has a single session, and the clients take turns with it.
- * A client keeps the session while that remembers something of the client's work: from the first message of an
- * extended-query batch to its Sync, and from BEGIN to the end of the transaction.
+ * A client keeps the session while the session holds state of this client: from the first message of an extended-query
+ * batch to its Sync, and from BEGIN to the end of the transaction.
  *
- * `@electric-sql/pglite-socket` is not used, because there clients take turns after any message. Parse and Bind of a
- * statement of 64 kB and more arrive in several reads, so statements of two clients got mixed up.
+ * We do not use `@electric-sql/pglite-socket`, because its clients take turns after any message. Parse and Bind of a
+ * statement of 64 kB and more arrive in several reads, so the statements of two clients would be mixed up.
  */
 export class EmbeddedServer {
   readonly #db: PGlite;
@@ -48,12 +48,13 @@ export class EmbeddedServer {
   }
 
   /**
-   * Listens at `path`, where nobody but the owner can connect, whatever the umask. A socket has the umask's mode from the
-   * moment it is bound, so it is bound in a folder that is closed to others, restricted there, and then moved to its place.
+   * Listens on a Unix socket at `path`. Only its owner can connect, whatever the umask. A new socket has the mode that
+   * the umask gives it, so we bind the socket in a folder that is closed to others, restrict its mode there, and then
+   * move it to `path`.
    */
   async listen(path: string): Promise<void> {
     const folder = join(dirname(path), ".sock");
-    rmSync(folder, { recursive: true, force: true }); // left by a process that was killed
+    rmSync(folder, { recursive: true, force: true }); // a killed process may have left it
     mkdirSync(folder, { mode: 0o700 });
     const draft = join(folder, "s");
     await new Promise<void>((resolve, reject) => {
@@ -71,7 +72,7 @@ export class EmbeddedServer {
     const closed = new Promise((resolve) => this.#server.close(resolve));
     for (const client of this.#clients) client.socket.destroy();
     await closed;
-    rmSync(this.#path, { force: true }); // Node.js removes the path that it bound
+    rmSync(this.#path, { force: true }); // Node.js removes only the path at which it bound the socket
     clearTimeout(this.#idleTimer);
     await this.#pumping;
     if (this.#holder !== undefined) await this.#rollback();
@@ -119,14 +120,14 @@ export class EmbeddedServer {
     for (let client = this.#next(); client !== undefined; client = this.#next()) {
       if (client.closed) await this.#rollback();
       else await this.#run(client, client.units.shift()!);
-      // A statement blocks this thread from beginning to end. Between two of them the sockets are read.
+      // A statement blocks this thread from beginning to end. Read the sockets between two statements.
       await new Promise(setImmediate);
     }
   }
 
   /**
-   * The client whose work comes next. While a client holds the session, nobody else is served; a holder that has
-   * disconnected is returned too, so that its transaction is rolled back.
+   * Returns the client whose work comes next; undefined if there is none. While a client holds the session, no other is
+   * returned. A holder that has disconnected is returned as well, so that its transaction is rolled back.
    */
   #next(): Client | undefined {
     if (this.#holder !== undefined) {
@@ -152,7 +153,7 @@ export class EmbeddedServer {
     this.#watchHolder();
   }
 
-  /** Undoes what the last client SET: other clients, and certwatch itself, must not run with its settings. */
+  /** Resets the settings that the last client made with SET: other clients, and certwatch, must not run with them. */
   async #forgetSettings(): Promise<void> {
     if (this.#last !== undefined) await this.#exec(query("RESET SESSION AUTHORIZATION;RESET ALL;UNLISTEN *"));
   }
@@ -172,7 +173,7 @@ export class EmbeddedServer {
 
   /**
    * Starts the timer that ends an idle transaction. Postgres' own `idle_in_transaction_session_timeout` would end the
-   * backend, and PGlite's only backend is the whole database.
+   * backend process, and in PGlite this process is the whole database.
    */
   #watchHolder(): void {
     clearTimeout(this.#idleTimer);

@@ -1,11 +1,11 @@
 import { startupCode } from "../startup-codes.ts";
 
 /**
- * A piece of work for the session, or a message that is answered without it. `bytes` holds whole messages of the
- * frontend/backend protocol 3.0 (PostgreSQL documentation, "Frontend/Backend Protocol").
+ * A piece of work for the session, or a message that our server answers without the session. `bytes` holds whole
+ * messages of the frontend/backend protocol 3.0 (PostgreSQL documentation, "Frontend/Backend Protocol").
  *
- * - `work`: the server ends its answer with ReadyForQuery
- * - `flush`: a part of an extended-query batch; more follows
+ * - `work`: the database ends its answer with ReadyForQuery
+ * - `flush`: a part of an extended-query batch; the rest follows
  * - `copy`: COPY FROM STDIN with all of its data
  * - `copy-begins`: the command COPY FROM STDIN has arrived. The client waits for CopyInResponse before it sends the
  *   data
@@ -22,7 +22,7 @@ const maxUnitBytes = 256 * 1024 * 1024;
 const nothing = Buffer.alloc(0);
 const copyFromStdin = /\bcopy\b[^;]*\bfrom\s+stdin\b/i;
 
-/** Splits what one client sends into units of work. */
+/** Splits the bytes that one client sends into units of work. */
 export class MessageReader {
   #chunks: Buffer[] = [];
   #size = 0;
@@ -31,7 +31,11 @@ export class MessageReader {
   #unitSize = 0;
   #copying = false;
 
-  /** @throws Error when the client does not speak the protocol, or sends more than the limit */
+  /**
+   * Takes bytes of the client and yields the units that are complete.
+   *
+   * @throws Error if the client does not speak the protocol, or sends more than the limit
+   */
   *push(chunk: Buffer): Generator<Unit> {
     this.#chunks.push(chunk);
     this.#size += chunk.length;
@@ -56,7 +60,7 @@ export class MessageReader {
     return all.subarray(0, length);
   }
 
-  /** A large message arrives in many chunks. They are joined once, when all of it is there. */
+  /** Returns the received chunks as one buffer. A large message is joined only when all of its chunks are there. */
   #joined(): Buffer {
     if (this.#chunks.length > 1) this.#chunks = [Buffer.concat(this.#chunks)];
     return this.#chunks[0]!;
@@ -81,7 +85,7 @@ export class MessageReader {
     if (this.#copying) return type === "c" || type === "f" ? this.#finish("copy") : undefined;
     const copies = (type === "Q" || type === "P") && copyFromStdin.test(message.toString("latin1"));
     if (copies) {
-      // PGlite reads a COPY's data in the same call as the command, and goes down where it is not there yet.
+      // PGlite reads the data of a COPY in the same call as the command, and goes down if the data is not there yet.
       if (type === "P") throw new Error("COPY FROM STDIN works with the simple query protocol only");
       this.#copying = true;
       return { kind: "copy-begins", bytes: nothing };
@@ -99,7 +103,7 @@ export class MessageReader {
   }
 }
 
-/** A message of the protocol: type, length, body. */
+/** Builds a message of the protocol: type, length, body. */
 function message(type: string, body: Buffer): Buffer {
   const head = Buffer.alloc(5);
   head.write(type, 0, "latin1");
@@ -111,14 +115,14 @@ export const query = (sql: string): Buffer => message("Q", Buffer.from(`${sql}\0
 
 export const syncMessage = message("S", nothing);
 
-/** CopyInResponse: text, and no word on the columns, which clients do not need. */
+/** The message CopyInResponse: text format, without the columns, which clients do not need. */
 export const copyInTextMessage = message("G", Buffer.from([0, 0, 0]));
 
 export function errorResponse(severity: "FATAL" | "ERROR", sqlState: string, text: string): Buffer {
   return message("E", Buffer.from(`S${severity}\0V${severity}\0C${sqlState}\0M${text}\0\0`));
 }
 
-/** Takes the first message of a type out of a sequence of messages. */
+/** Returns a sequence of messages without the first message of one type. */
 export function withoutFirstMessage(messages: Buffer, type: string): Buffer {
   for (let start = 0; start < messages.length; ) {
     const end = start + 1 + messages.readInt32BE(start + 1);

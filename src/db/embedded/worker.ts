@@ -5,16 +5,17 @@ import { PGlite } from "@electric-sql/pglite";
 import { NodeFS } from "@electric-sql/pglite/nodefs";
 import { EmbeddedServer } from "./server.ts";
 
-/** The task of the worker: to create an empty database and end, or to serve one until it is told to stop. */
+/** The task of the worker: create an empty database and end, or serve a database until a message says stop. */
 export type ForWorker =
   | { task: "create"; path: string }
   | { task: "serve"; path: string; socketPath: string };
 
-/** What the worker reports: log lines of Postgres, and once that clients can connect. */
+/** The worker's messages: one for each log line of Postgres, and one `ready` as soon as clients can connect. */
 export type FromWorker = { type: "ready" } | { type: "log"; line: string };
 
 /**
- * Emscripten's file system on top of Node.js has no fsync: Postgres asks for one, and nothing happens. This one has it.
+ * A file system for PGlite in which fsync works. Emscripten's file system on top of Node.js has an fsync that does
+ * nothing.
  */
 class DurableNodeFS extends NodeFS {
   fsyncs = 0;
@@ -36,8 +37,8 @@ class DurableNodeFS extends NodeFS {
 }
 
 /**
- * After a failed fsync, what was written may be lost, and a second fsync would not tell. Postgres then panics and
- * recovers from its log; so does this.
+ * Calls fsync. After a failed fsync, written data may be lost, and a second fsync would not report the loss. So
+ * Postgres panics and recovers from its log; this worker does the same.
  */
 function fsyncOrPanic(fd: number): void {
   try {
@@ -48,7 +49,7 @@ function fsyncOrPanic(fd: number): void {
 }
 
 /**
- * PGlite starts with `-F`, which turns fsync off. It is taken out here: what was committed must survive a power cut.
+ * PGlite's start parameters without `-F`, which turns fsync off: commits must survive a power cut.
  */
 const startParams = [
   ...PGlite.defaultStartParams.filter((parameter) => parameter !== "-F"),
@@ -56,7 +57,7 @@ const startParams = [
   ...["-c", "shared_buffers=16MB"],
 ];
 
-/** When it is killed half-way, only the draft is left, and the next call deletes that. */
+/** Creates an empty database. If this worker is killed half-way, only a draft is left, and the next call deletes it. */
 async function create(path: string): Promise<void> {
   const draft = `${path}.new`;
   rmSync(draft, { recursive: true, force: true });
@@ -72,7 +73,7 @@ async function serve(path: string, socketPath: string): Promise<void> {
   const server = new EmbeddedServer(db);
   await server.listen(socketPath);
   tell({ type: "ready" });
-  // The service sends one message only, and it means stop. Signals to the process do not reach this thread.
+  // The service sends only one message, which means "stop". Signals to the process do not reach this thread.
   parentPort?.once("message", async () => {
     await server.close();
     await db.close();
@@ -83,15 +84,15 @@ async function serve(path: string, socketPath: string): Promise<void> {
 async function open(path: string): Promise<PGlite> {
   const fs = new DurableNodeFS(path);
   const db = await PGlite.create({ fs, startParams, onStderr: watchServerLog });
-  // Every start writes the control file, so Postgres must have asked for an fsync. If it has not, this version of
-  // PGlite is built in another way: better no database than one that loses commits.
+  // Every start writes the control file, so Postgres must have called fsync by now. If it has not, this version of
+  // PGlite does not pass fsync on to our file system: better no database than a database that loses commits.
   if (fs.fsyncs === 0) throw new Error("this version of PGlite does not ask for fsync");
   return db;
 }
 
 /**
- * In a server with many processes, FATAL ends one of them. Here the only process is the database: after FATAL it would
- * answer with errors for ever, so the worker ends.
+ * In a server with many processes, FATAL ends one of them. PGlite has only one: after FATAL it would answer every
+ * statement with an error for ever, so the worker ends.
  */
 function watchServerLog(line: string): boolean {
   tell({ type: "log", line });

@@ -4,8 +4,8 @@ import { DatabaseUnusableError } from "../db/open.ts";
 import type { Database } from "../db/pool.ts";
 
 /**
- * Passes everything on to `db`. Where a statement fails, the error is a `DatabaseUnusableError` that says what to do, with
- * the database's own error as its cause.
+ * Returns a database that passes every call on to `db`. If a statement fails, the returned database throws a
+ * `DatabaseUnusableError` that says what to do. The cause of this error is the database's own error.
  */
 export function withAdvice(db: Database, config: Config): Database {
   const explain = (error: unknown): never => {

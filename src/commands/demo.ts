@@ -20,16 +20,16 @@ import { untilStopped } from "./until-stopped.ts";
 
 const graceSeconds = 3;
 const patienceMs = 30_000;
-/** Colours on a terminal only: Node.js 20 does not look where the text goes. */
+/** Colours text, on a terminal only: Node.js 20 does not check where the text goes. */
 const styleText: typeof style = (format, text) => (process.stdout.isTTY ? style(format, text) : text);
-/** How long to listen for events that must not come. */
+/** How long to wait, after the last chapter, for events that must not come. */
 const silenceMs = 1_500;
 
 /**
  * Plays a story on a simulated feed through the real service, and checks that the right events arrive.
  *
- * @param options.keep leave everything running until SIGINT.
- * @returns the exit status: 1 where an expected event is missing or another one came.
+ * @param options.keep whether to leave everything running until SIGINT or SIGTERM.
+ * @returns the exit status: 1 if an expected event is missing or an unexpected event came.
  */
 export async function demo(options: { keep: boolean }): Promise<number> {
   const dataDir = await mkdtemp(join(tmpdir(), "certwatch-demo-"));
@@ -77,7 +77,7 @@ export async function demo(options: { keep: boolean }): Promise<number> {
   }
 }
 
-/** Fills the two upstream tables, through the socket that `psql` would use, and waits until the list is in use. */
+/** Fills the two upstream tables through the socket that `psql` would use. Waits until the service uses the watch list. */
 async function prepare(story: Story, dataDir: string, apiUrl: string): Promise<void> {
   const db = openPool(parseDsn(embeddedDsn(dataDir)), { maxConnections: 1 });
   try {

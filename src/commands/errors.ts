@@ -1,9 +1,9 @@
-/** The command line makes no sense: exit status 2. */
+/** The error for a command line that makes no sense. The exit status is 2. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** What was asked for cannot be done to this database; the message says what to do instead: exit status 1. */
+/** The error for a change that this database does not allow. The message says what to do instead. The exit status is 1. */
 export class RefusedError extends Error {
   override readonly name = "RefusedError";
 }

@@ -5,10 +5,10 @@ import { RefusedError } from "./errors.ts";
 import { commandDeadlineMs, type DatabaseFlags, withDatabase } from "./with-database.ts";
 
 const schemaDeadlineMs = 120_000;
-/** An index on a table of many millions of rows, that waits for every old transaction. */
+/** The longest time to build an index: the table may have many millions of rows, and old transactions may delay it. */
 const buildDeadlineMs = 86_400_000;
 
-/** Applies schema.sql to the configured database; with `inventory`, mends an existing `public.certs` instead. */
+/** Applies schema.sql to the configured database; with `inventory`, updates an existing `public.certs` instead. */
 export async function migrate(options: DatabaseFlags & { inventory: boolean }): Promise<void> {
   await withDatabase({ ...options, mayCreate: true }, async (db, description) => {
     if (options.inventory) {
@@ -21,10 +21,10 @@ export async function migrate(options: DatabaseFlags & { inventory: boolean }): 
 }
 
 /**
- * Adds to an existing table `public.certs` what precertificates are looked up by. Can be interrupted and repeated.
+ * Adds the column and indexes that find precertificates to an existing `public.certs`. Can be interrupted and repeated.
  *
- * @param say told what is done, a line for each step.
- * @throws RefusedError where `public.certs` is no plain table.
+ * @param say receives a line of text for each step.
+ * @throws RefusedError if `public.certs` is no plain table.
  */
 export async function migrateInventory(db: Queryable, say: (line: string) => void): Promise<void> {
   const plan = await planInventoryMigration(db, commandDeadlineMs);
@@ -33,7 +33,7 @@ export async function migrateInventory(db: Queryable, say: (line: string) => voi
     say(`public.certs: ${description}`);
     await db.execute({ name: "migrate the inventory", text }, buildDeadlineMs);
   }
-  // An expression index has no statistics before, and without them it is not used.
+  // Before ANALYZE, an expression index has no statistics, and Postgres does not use the index without them.
   await db.execute({ name: "migrate the inventory", text: "ANALYZE public.certs" }, buildDeadlineMs);
   say(
     plan.steps.length === 0

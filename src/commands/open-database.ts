@@ -9,16 +9,16 @@ import { openPool } from "../db/pool.ts";
 import { withAdvice } from "./database-advice.ts";
 
 const connectDeadlineMs = 10_000;
-/** A service that has the folder but does not answer yet is starting: the first start takes seconds. */
+/** How long to wait for a service that has the folder but does not answer yet: its first start takes seconds. */
 const startPatienceMs = 30_000;
 const pollMs = 250;
 
 /**
- * Opens the configured database for a command. The embedded one is reached through its socket while a service runs it,
- * and opened by the command itself while none does; its schema is then applied. What the returned database throws is
- * a `DatabaseUnusableError` that says what to do, with the database's own error as its cause.
+ * Opens the configured database for a command. If a service runs the embedded database, the command reaches it through
+ * its socket. If no service runs it, the command itself opens it and applies its schema. If a statement fails, the
+ * returned database throws a `DatabaseUnusableError` that says what to do; its cause is the database's own error.
  *
- * @param options.mayCreate whether an embedded database is made where there is none.
+ * @param options.mayCreate whether to make an embedded database if there is none.
  * @throws DatabaseUnusableError, EmbeddedError, DsnError
  */
 export async function openForCommand(config: Config, options: { mayCreate: boolean }): Promise<OpenDatabase> {
@@ -49,7 +49,7 @@ async function openEmbeddedForCommand(config: Config, mayCreate: boolean): Promi
   }
 }
 
-/** `null` where nobody serves the database. */
+/** Connects to the service that runs the embedded database; returns `null` if no process listens on its socket. */
 async function connectToService(dataDir: string): Promise<OpenDatabase | null> {
   const db = openPool(parseDsn(embeddedDsn(dataDir)), { maxConnections: 1 });
   try {

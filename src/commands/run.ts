@@ -4,7 +4,7 @@ import { type Service, startService } from "../service.ts";
 import { untilStopped } from "./until-stopped.ts";
 
 /**
- * Runs the service until SIGTERM or SIGINT; a second one ends the process at once.
+ * Runs the service until SIGTERM or SIGINT. A second signal ends the process at once.
  *
  * @returns the exit status.
  */

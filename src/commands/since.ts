@@ -3,16 +3,16 @@ import { UsageError } from "./errors.ts";
 const unitSeconds: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
 
 /**
- * Reads `30m`, `6h`, `7d` (back from now) or an ISO 8601 date or time (UTC where it names no zone).
+ * Reads a time span before now (`30m`, `6h`, `7d`) or an ISO 8601 date or time (UTC if it names no zone).
  *
  * @returns epoch seconds.
- * @throws UsageError
+ * @throws UsageError if the text is neither.
  */
 export function parseSince(text: string, nowEpochSeconds = Date.now() / 1000): number {
   const [, amount, unit] = /^(\d{1,9})([smhdw])$/.exec(text) ?? [];
   if (amount !== undefined) return nowEpochSeconds - Number(amount) * unitSeconds[unit!]!;
   const iso = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/.exec(text);
-  // ECMAScript takes a time without a zone as local time, but a date as UTC.
+  // ECMAScript reads a time without a zone as local time, but a date alone as UTC.
   const epochMs = iso === null ? Number.NaN : Date.parse(iso[1] && !iso[4] ? `${text}Z` : text);
   if (Number.isNaN(epochMs)) {
     throw new UsageError(

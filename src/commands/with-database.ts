@@ -6,18 +6,18 @@ import type { Queryable } from "../db/statement.ts";
 import { RefusedError } from "./errors.ts";
 import { openForCommand } from "./open-database.ts";
 
-/** Flags that every command with a database has. */
+/** The flags of every command that uses a database. */
 export interface DatabaseFlags {
   embedded: boolean;
 }
 
-/** For statements that a person waits for, on tables that may be large. */
+/** The deadline of a statement for which a person waits. Its tables may be large. */
 export const commandDeadlineMs = 60_000;
 
 /**
- * Runs `work` on the database of the environment; see `openForCommand`.
+ * Opens the configured database (see `openForCommand`), runs `work` on it, and closes it.
  *
- * @param options.mayCreate whether an embedded database is made where there is none.
+ * @param options.mayCreate whether to make an embedded database if there is none.
  * @throws ConfigError, DatabaseUnusableError, EmbeddedError, DsnError
  */
 export async function withDatabase<T>(
@@ -37,9 +37,9 @@ export async function withDatabase<T>(
 }
 
 /**
- * The upstream table that a command is about to write.
+ * Returns the description of an upstream table to which a command is about to write.
  *
- * @throws RefusedError where it is no table, or lacks one of these columns.
+ * @throws RefusedError if the table does not exist, is no table, or lacks one of `columns`.
  */
 export async function upstreamTable(
   db: Queryable,

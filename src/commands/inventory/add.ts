@@ -8,7 +8,7 @@ import { commandDeadlineMs, type DatabaseFlags, upstreamTable, withDatabase } fr
 import { type FoundFile, findFiles, readFound, standardInput } from "./files.ts";
 
 export interface AddOptions extends DatabaseFlags {
-  /** Goes into `certs.source`. */
+  /** The text to store in `certs.source`. */
   source: string;
 }
 
@@ -22,9 +22,9 @@ const columns = ["fingerprint_sha1", "serial", "sans", "not_before", "not_after"
 const batchSize = 500;
 
 /**
- * Adds the certificates in these files and folders to the inventory, and prints what it did.
+ * Adds the certificates in these files and folders to the inventory, and prints what became of each of them.
  *
- * @returns the exit status: 1 where a file was bad.
+ * @returns the exit status: 1 if a file was bad.
  */
 export async function inventoryAdd(paths: string[], options: AddOptions): Promise<number> {
   if (paths.filter((path) => path === standardInput).length > 1) {
@@ -57,9 +57,9 @@ async function readAll(files: FoundFile[], report: AddReport): Promise<Map<strin
 }
 
 /**
- * Adds certificates of distinct fingerprints; safe to run again after a failure half-way.
+ * Adds certificates with distinct fingerprints to the inventory. Safe to run again after a failure half-way.
  *
- * @throws RefusedError where `public.certs` is nothing to write to.
+ * @throws RefusedError if certificates cannot be added to `public.certs`.
  */
 export async function addToInventory(
   db: Database,
@@ -83,9 +83,9 @@ export async function addToInventory(
 }
 
 /**
- * What `public.certs` is, when it can be added to.
+ * Returns the description of `public.certs`.
  *
- * @throws RefusedError
+ * @throws RefusedError if certificates cannot be added to `public.certs`.
  */
 export function inventoryTable(db: Database): Promise<TableDescription> {
   return upstreamTable(db, "public.certs", columns);
@@ -99,7 +99,7 @@ function explainConflictTarget(error: unknown): never {
   );
 }
 
-/** Says what becomes of each file and certificate, and counts. */
+/** Prints what becomes of each file and certificate, and counts the results. */
 export class AddReport {
   problems = 0;
   #skipped = 0;

@@ -7,33 +7,34 @@ import { type CertificateFile, readCertificateFile } from "../../inventory/certi
 /** A file to read. */
 export interface FoundFile {
   path: string;
-  /** Given by name, not found in a folder: then it has to hold a certificate. */
+  /** Whether the file was given by name, not found in a folder. A given file has to hold a certificate. */
   isGiven: boolean;
-  /** Changes when the file does, or when a symbolic link leads to another one. */
+  /** Text that changes when the file changes, or when its symbolic link leads to another file. */
   signature: string;
 }
 
 export interface FoundFiles {
   files: FoundFile[];
-  /** The folders walked, and those of files given by name. */
+  /** The folders that were walked, and the folders of files given by name. */
   folders: string[];
-  /** A sentence for each path that could not be looked at. */
+  /** A sentence for each path that could not be read. */
   problems: string[];
 }
 
-/** Standard input, among paths. */
+/** The path that stands for standard input. */
 export const standardInput = "-";
 
 const maxDepth = 10;
 const maxFiles = 100_000;
 const maxFileBytes = 4 * 1024 * 1024;
-/** In folders, DER is taken for a certificate only under these: keys are DER too. */
+/** The extensions under which a DER file in a folder counts as a certificate. Keys can be DER, too. */
 const derExtensions = new Set([".cer", ".crt", ".der"]);
 const certificateExtensions = new Set([...derExtensions, ".pem"]);
 
 /**
- * Finds the files under these paths. Symbolic links to files are followed, as certbot's `live` and Kubernetes' secrets
- * have them; links to folders only where they are given, so that nothing loops. A file reached twice comes once.
+ * Finds the files under these paths. Follows symbolic links to files, which certbot's `live` and Kubernetes' secrets
+ * have. Follows a link to a folder only if the link is one of `paths`, so that there is no loop. Lists a file once,
+ * even if the walk reaches it twice.
  */
 export async function findFiles(paths: string[]): Promise<FoundFiles> {
   const found: FoundFiles = { files: [], folders: [], problems: [] };
@@ -61,7 +62,7 @@ async function visit(path: string, depth: number, found: FoundFiles, seen: Set<s
       const isCertificate = certificateExtensions.has(extname(path).toLowerCase());
       if (isCertificate) found.problems.push(`${path}: larger than ${maxFileBytes} bytes`);
     } else if (kind.isFile || isGiven) {
-      // Also a pipe, as in `<(command)`, where it is given.
+      // A given path may also be a pipe, as in `<(command)`.
       if (kind.isFile) seen.add(identity);
       if (found.files.length >= maxFiles) throw new Error(`more than ${maxFiles} files, not read`);
       found.files.push({ path, isGiven, signature: [identity, size, mtimeNs, ctimeNs].join(":") });
@@ -69,7 +70,7 @@ async function visit(path: string, depth: number, found: FoundFiles, seen: Set<s
     }
   } catch (error) {
     const isGone = (error as NodeJS.ErrnoException).code === "ENOENT";
-    // Renamed or replaced while its folder was read: the next look finds what came in its place.
+    // The file was renamed or replaced while its folder was read. The next look finds the new file.
     if (isGone && !isGiven) return;
     found.problems.push(`${path}: ${isGone ? "no such file or folder" : errorMessage(error)}`);
   }
@@ -78,7 +79,7 @@ async function visit(path: string, depth: number, found: FoundFiles, seen: Set<s
 async function visitFolder(path: string, depth: number, found: FoundFiles, seen: Set<string>): Promise<void> {
   const entries = await readdir(path, { withFileTypes: true });
   entries.sort((one, other) => (one.name < other.name ? -1 : 1));
-  // Files first: those that links lead to are then known by the name that stands higher in the tree.
+  // Files and links come before folders: if a link leads to a file further down, the file gets the name of the link.
   const files = entries.filter((entry) => entry.isFile());
   const links = entries.filter((entry) => entry.isSymbolicLink());
   for (const { name } of [...files, ...links]) {
@@ -101,14 +102,14 @@ async function isFolder(path: string): Promise<boolean> {
   return (await stat(path).catch(() => null))?.isDirectory() ?? false;
 }
 
-/** Reads a file; what is wrong with it is among its problems. Never rejects. */
+/** Reads a file. If the file is bad, `problems` in the result says why. Never rejects. */
 export async function readFound({ path, isGiven }: FoundFile): Promise<CertificateFile> {
   try {
     const bytes = await readBytes(path);
     const file = readCertificateFile(bytes);
     const isPem = bytes.includes("-----BEGIN ");
     if (isGiven) {
-      // A key beside its certificate, as in `live/example.org/*.pem`, is nothing to complain of.
+      // A PEM file may hold a key alone: `live/example.org/*.pem` includes the key of the certificate.
       if (!isPem && isEmpty(file)) file.problems.push("holds no certificate (PEM or DER)");
     } else if (!isPem && !derExtensions.has(extname(path).toLowerCase())) {
       file.problems = [];

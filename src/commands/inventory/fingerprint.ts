@@ -3,9 +3,9 @@ import { AddReport } from "./add.ts";
 import { findFiles, readFound } from "./files.ts";
 
 /**
- * Prints what `inventoryAdd` would store, a line of JSON for each certificate; needs no database and no configuration.
+ * Prints a line of JSON with what `inventoryAdd` would store for each certificate. Needs no database or configuration.
  *
- * @returns the exit status: 1 where a file was bad.
+ * @returns the exit status: 1 if a file was bad.
  */
 export async function inventoryFingerprint(paths: string[]): Promise<number> {
   const { files, problems } = await findFiles(paths);

@@ -1,19 +1,19 @@
 import { type FSWatcher, statSync, watch } from "node:fs";
 import { errorMessage } from "../../db/errors.ts";
 
-/** The system bounds them too (inotify(7), max_user_watches); what is not watched is found by looking again. */
+/** The most folders to watch; others are only looked at again. Linux has a limit, too: inotify(7), max_user_watches. */
 const maxWatchers = 2_000;
 
-/** Listens for changes directly in a set of folders. */
+/** Listens for changes directly in the folders of a set, not in folders inside them. */
 export class FolderWatchers {
-  /** By path and inode: a folder that was replaced is another one. */
+  /** The watchers by path and inode of their folder. A folder that was replaced gets a new watcher. */
   readonly #watchers = new Map<string, FSWatcher>();
 
   /**
    * Replaces the set of folders.
    *
-   * @param onChange called often and without a reason being given.
-   * @returns whether there are new ones, and a sentence for what cannot be watched.
+   * @param onChange called, often several times, after a change; it is not told which change.
+   * @returns whether a folder is watched that was not before, and sentences that say why folders are not watched.
    */
   watch(folders: string[], onChange: () => void): { areNew: boolean; problems: string[] } {
     let areNew = false;
@@ -62,6 +62,6 @@ function identityOf(folder: string): string | null {
     const { dev, ino } = statSync(folder, { bigint: true });
     return `${dev}:${ino}:${folder}`;
   } catch {
-    return null; // gone meanwhile
+    return null; // the folder is gone
   }
 }

@@ -10,20 +10,20 @@ import { type AddOptions, AddReport, addToInventory, inventoryTable } from "./ad
 import { type FoundFile, findFiles, readFound, standardInput } from "./files.ts";
 import { FolderWatchers } from "./folder-watchers.ts";
 
-/** A renewal writes several files: they are read together. */
+/** How long to wait after a change: a renewal writes several files, which are then read together. */
 const settleMs = 250;
-/** How soon a file that could not be read as a certificate is looked at again: it may be half written. */
+/** How soon a file that could not be read as a certificate is read again: the file may be incomplete. */
 const unsettledMs = 1_000;
-/** A safety net: network file systems, and whatever else sends no events. */
+/** How soon all files are looked at again, even without an event: network file systems, for example, send no events. */
 const rescanMs = 30_000;
 const filesPerBatch = 100;
 
 /**
- * As `inventoryAdd`, and stays: adds what appears or changes, until `signal` is aborted. While the database is away it
- * tries again, at most every 30 s; a file counts as read only when its certificates are stored.
+ * Does what `inventoryAdd` does, then adds certificates that appear or change, until `signal` is aborted. While the
+ * database is unreachable, tries again after 30 s at most. A file counts as read only when its certificates are stored.
  *
  * @returns the exit status, 0.
- * @throws what waiting does not mend: UsageError, RefusedError, a database that refuses for good.
+ * @throws errors that do not go away with time: UsageError, RefusedError, and a database error that is not retryable.
  */
 export async function inventoryFollow(
   paths: string[],
@@ -52,7 +52,10 @@ export async function inventoryFollow(
   return 0;
 }
 
-/** Reports what waiting may mend: the database is away, or a service is about to take or leave the embedded one. */
+/**
+ * Prints an error that may go away with time: the database is unreachable, or a service is about to take or leave the
+ * embedded database. Throws any other error.
+ */
 function unlessTransient(error: unknown): void {
   const isTransient =
     error instanceof EmbeddedError ||
@@ -66,9 +69,9 @@ class Follower {
   readonly #options: AddOptions & { rescanMs?: number };
   readonly #report = new AddReport();
   readonly #watchers = new FolderWatchers();
-  /** Path to signature, of files whose certificates are stored or whose problem was reported. */
+  /** The signature, by path, of each file whose certificates are stored or whose problem was reported. */
   #done = new Map<string, string>();
-  /** Path to signature, of files that could not be read as a certificate when they were last looked at. */
+  /** The signature, by path, of each file that could not be read as a certificate at the last look. */
   #unsettled = new Map<string, string>();
   #isFirst = true;
   #reported = new Set<string>();
@@ -82,7 +85,7 @@ class Follower {
     this.#watchers.close();
   }
 
-  /** Looks at everything once; see `LoopOptions.step`. */
+  /** Looks at all paths once. Returns the milliseconds to wait for the next look: see `LoopOptions.step`. */
   async step(signal: AbortSignal, wake: () => void): Promise<number> {
     if (!this.#isFirst) await interruptibleSleep(settleMs, signal);
     const { files, folders, problems } = await findFiles(this.#paths);
@@ -100,7 +103,7 @@ class Follower {
       console.log(`${this.#report.summary()}. Watching ${counted(folders.length, "folder")} for more.`);
     }
     this.#isFirst = false;
-    // What happened in a new folder before it was watched brought no event.
+    // A change in a new folder before the folder was watched caused no event, so look again at once.
     if (areNew) return 0;
     return this.#unsettled.size > 0 ? unsettledMs : (this.#options.rescanMs ?? rescanMs);
   }
@@ -129,7 +132,7 @@ class Follower {
     for (const { path, signature } of settled) this.#done.set(path, signature);
   }
 
-  /** Says a sentence again only after it was not the case for a look. */
+  /** Prints the sentences that were not among those of the last look. */
   #reportNew(sentences: string[]): void {
     for (const sentence of sentences) if (!this.#reported.has(sentence)) this.#report.problem(sentence);
     this.#reported = new Set(sentences);

@@ -19,7 +19,7 @@ const columns: Column[] = [
   { title: "NAMES" },
 ];
 
-/** Prints the inventory, the first to expire first, page by page. */
+/** Prints the inventory page by page. The certificate that expires first comes first. */
 export async function inventoryList(options: ListOptions): Promise<void> {
   const names = options.name === undefined ? null : sansFor(options.name);
   let total = 0;
@@ -49,7 +49,7 @@ export async function inventoryList(options: ListOptions): Promise<void> {
   }
 }
 
-/** SANs of a certificate that is valid for this name (RFC 6125 section 6.4.3: a wildcard stands for one label). */
+/** Returns the SANs that make a certificate valid for this name (RFC 6125 section 6.4.3: a wildcard is one label). */
 function sansFor(name: string): string[] {
   const plain = normalName(name);
   return plain.startsWith("*.") ? [plain] : [plain, plain.replace(/^[^.]*/, "*")];

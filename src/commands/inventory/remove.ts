@@ -4,10 +4,10 @@ import { UsageError } from "../errors.ts";
 import { commandDeadlineMs, type DatabaseFlags, upstreamTable, withDatabase } from "../with-database.ts";
 
 /**
- * Takes certificates out of the inventory.
+ * Removes certificates from the inventory.
  *
- * @param fingerprints SHA-1, in any case, with or without colons.
- * @returns the exit status: 1 where one was not in it.
+ * @param fingerprints SHA-1 fingerprints in upper or lower case, with or without colons.
+ * @returns the exit status: 1 if a fingerprint was not in the inventory.
  */
 export async function inventoryRemove(fingerprints: string[], options: DatabaseFlags): Promise<number> {
   const wanted = fingerprints.map((text) => {

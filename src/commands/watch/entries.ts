@@ -8,9 +8,9 @@ import { commandDeadlineMs, type DatabaseFlags, upstreamTable, withDatabase } fr
 const table = "public.intent_current";
 
 /**
- * Puts names on the watch list, normalized.
+ * Normalizes names and adds them to the watch list.
  *
- * @returns the exit status: 1 where a name was refused.
+ * @returns the exit status: 1 if a name was refused.
  */
 export async function watchAdd(names: string[], options: DatabaseFlags): Promise<number> {
   const entries = new Set<string>();
@@ -40,7 +40,7 @@ export async function watchAdd(names: string[], options: DatabaseFlags): Promise
   return refused > 0 ? 1 : 0;
 }
 
-/** Prints the watch list, unusable rows with what is wrong with them. */
+/** Prints the rows of the watch list, and the problem of each unusable row. */
 export async function watchList(options: DatabaseFlags & { json: boolean }): Promise<void> {
   const fqdns = await withDatabase({ ...options, mayCreate: false }, (db) =>
     readWatchList(db, commandDeadlineMs),
@@ -64,9 +64,9 @@ export async function watchList(options: DatabaseFlags & { json: boolean }): Pro
 }
 
 /**
- * Takes names off the watch list, in whatever spelling they stand there.
+ * Removes names from the watch list, in every spelling that the watch list has.
  *
- * @returns the exit status: 1 where a name was not on it.
+ * @returns the exit status: 1 if a name was not on the watch list.
  */
 export async function watchRemove(names: string[], options: DatabaseFlags): Promise<number> {
   return await withDatabase({ ...options, mayCreate: false }, async (db) => {

@@ -4,16 +4,16 @@ import { buildWatchList } from "../../watchlist/matcher.ts";
 import { readWatchList } from "../../watchlist/read.ts";
 import { commandDeadlineMs, type DatabaseFlags, withDatabase } from "../with-database.ts";
 
-/** An entry that a SAN matches, and why, in words. */
+/** An entry that a SAN matches, and the reason in words. */
 export interface Explanation {
   entry: string;
   why: string;
 }
 
 /**
- * Says which entries of the watch list a name in a certificate matches.
+ * Prints which entries of the watch list a name in a certificate matches.
  *
- * @returns the exit status: 1 where none does.
+ * @returns the exit status: 1 if the name matches no entry.
  */
 export async function watchExplain(san: string, options: DatabaseFlags & { json: boolean }): Promise<number> {
   const fqdns = await withDatabase({ ...options, mayCreate: false }, (db) =>
@@ -43,7 +43,7 @@ export async function watchExplain(san: string, options: DatabaseFlags & { json:
   return explanations.length > 0 ? 0 : 1;
 }
 
-/** @param entry one that the SAN matches. */
+/** @param entry an entry that the SAN matches. */
 export function explainMatch(san: string, entry: string): Explanation {
   const whole = normalName(san);
   for (const name of namesIn(san)) {
@@ -53,7 +53,7 @@ export function explainMatch(san: string, entry: string): Explanation {
   return { entry, why: "it matches in doubt" };
 }
 
-/** The rules of `NameIndex.findCovering` in words; `null` if this name is not the one that matches. */
+/** Returns in words the rule of `NameIndex.findCovering` by which the name matches the entry; `null` if none does. */
 function explainName(name: string, entry: string): string | null {
   if (!name.startsWith("*.")) {
     if (name === entry) return "it is the entry itself";

@@ -77,7 +77,7 @@ export async function demo(options: { keep: boolean }): Promise<number> {
   }
 }
 
-/** Fills the two upstream tables through the socket that `psql` would use. Waits until the service uses the watch list. */
+/** Fills the two upstream tables, through the socket that `psql` would use. Waits until the service uses the list. */
 async function prepare(story: Story, dataDir: string, apiUrl: string): Promise<void> {
   const db = openPool(parseDsn(embeddedDsn(dataDir)), { maxConnections: 1 });
   try {

@@ -3,7 +3,7 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** The error for a change that this database does not allow. The message says what to do instead. The exit status is 1. */
+/** The error for a change that this database does not allow. The message says what to do. The exit status is 1. */
 export class RefusedError extends Error {
   override readonly name = "RefusedError";
 }

@@ -1,4 +1,4 @@
-/** Returns an AbortSignal that the first SIGTERM or SIGINT aborts. The second ends the process at once with status 1. */
+/** Returns a signal that the first SIGTERM or SIGINT aborts. The second ends the process at once, with status 1. */
 export function untilStopped(): AbortSignal {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) {

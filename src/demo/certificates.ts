@@ -10,7 +10,7 @@ import {
 } from "./sct.ts";
 import { type CertificateFields, type DistinguishedName, ecdsaWithSha256, tbsCertificate } from "./x509.ts";
 
-/** A certificate together with what it says, so that nobody has to parse it. */
+/** A certificate together with its fields, so that nobody has to parse the DER. */
 export interface Certificate {
   fields: CertificateFields;
   der: Buffer;
@@ -19,13 +19,13 @@ export interface Certificate {
 /** One act of issuing: a precertificate, and the final certificate that embeds its SCT. */
 export interface Issuance {
   fields: CertificateFields;
-  /** With poison extension; what a CA submits to logs (RFC 6962 section 3.1). */
+  /** The precertificate that a CA submits to logs, with the poison extension (RFC 6962 section 3.1). */
   precertificateDer: Buffer;
-  /** With SCT list extension; what a web server presents. */
+  /** The final certificate that a web server presents, with the SCT list extension. */
   certificateDer: Buffer;
-  /** TBSCertificate without poison and SCT list, and the issuer's key hash: a log's PreCert. */
+  /** The PreCert that a log signs: the TBSCertificate without poison and SCT list, and the hash of the issuer's key. */
   preCert: PreCert;
-  /** The serialized SCT in the final certificate, by the authority's `ctLogKey`. */
+  /** The serialized SCT in the final certificate. The authority's `ctLogKey` signed it. */
   sct: Buffer;
   sctTimestampMs: number;
   /** The issuing authority's certificate first, the root last. */
@@ -34,10 +34,10 @@ export interface Issuance {
 
 export interface IssueRequest {
   dnsNames: string[];
-  /** Default: the first of `dnsNames`, if any. `""` leaves the CN out. */
+  /** The CN. Default: the first of `dnsNames`, if any. With `""`, the certificate has no CN. */
   commonName?: string;
   organization?: string;
-  /** Big-endian octets, leading zeros allowed. Default: 16 random ones. */
+  /** Big-endian octets; leading zeros are allowed. Default: 16 random octets. */
   serial?: Uint8Array;
   /** Default: now. */
   notBeforeEpochSeconds?: number;
@@ -48,26 +48,26 @@ export interface IssueRequest {
 export interface AuthorityOptions extends DistinguishedName {
   /** The authority above this one; without it, the authority is a self-signed root. */
   parent?: Authority;
-  /** The log that makes SCTs. Default: a new one. */
+  /** The key of the log that signs SCTs. Default: a new key. */
   ctLogKey?: CtLogKey;
 }
 
 /** A certificate authority, ECDSA P-256. */
 export interface Authority {
   certificate: Certificate;
-  /** Its own certificate first, the root last. */
+  /** The authority's own certificate first, the root last. */
   chain: Certificate[];
   publicKey: KeyObject;
   ctLogKey: CtLogKey;
   issue(request: IssueRequest): Issuance;
-  /** Signs a certificate of `fields` as they are, with these further extensions. */
+  /** Signs a certificate with exactly these fields and with further `extensions`. Returns the DER. */
   certify(fields: CertificateFields, spkiDer: Uint8Array, ...extensions: Buffer[]): Buffer;
 }
 
 const daySeconds = 86_400;
 const domainValidated = "2.23.140.1.2.1";
 
-/** Makes an authority with a key of its own. Its certificate is valid for ten years, a day back. */
+/** Makes an authority with a key of its own. Its certificate became valid a day ago, and expires in ten years. */
 export function createAuthority({
   parent,
   ctLogKey = createCtLogKey(),
@@ -143,16 +143,16 @@ function leafFields(
   };
 }
 
-/** A subject's key that nobody keeps: nothing here ever serves TLS. */
+/** Makes a public key for a subject. Nobody keeps the private key, because nothing here ever serves TLS. */
 function newSpki(): Buffer {
   const { publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   return publicKey.export({ type: "spki", format: "der" });
 }
 
-/** SHA-1 of the key bits, RFC 5280 section 4.2.1.2 method 1; a P-256 key is the last 65 octets. */
+/** Returns the SHA-1 of the key bits (RFC 5280 section 4.2.1.2, method 1): of a P-256 key, the last 65 octets. */
 const keyId = (spkiDer: Buffer): Buffer => createHash("sha1").update(spkiDer.subarray(-65)).digest();
 
-/** 128 bits of which the first is 0 and the number is not (RFC 5280 section 4.1.2.2). */
+/** Returns 16 random octets. As a number they are neither negative nor 0 (RFC 5280 section 4.1.2.2). */
 function randomSerial(): Buffer {
   const octets = randomBytes(16);
   octets[0] = (octets[0]! & 0x7f) | 0x01;

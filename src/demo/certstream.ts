@@ -10,45 +10,45 @@ const feedOfPath: Record<string, Feed> = {
   "/domains-only": "domains-only",
 };
 
-/** Answers an upgrade with this status and headers instead of accepting it. */
+/** The status and headers with which the server refuses an upgrade. */
 export interface Refusal {
   status: number;
   headers?: Record<string, string>;
 }
 
 export interface CertstreamSimulator {
-  /** Of the full feed, `ws://host:port/full-stream`. */
+  /** The URL of the full feed, `ws://host:port/full-stream`. */
   url: string;
-  /** `ws://host:port`, to which a feed's path can be added. */
+  /** `ws://host:port`, without the path of a feed. */
   origin: string;
   port: number;
-  /** Clients connected now. */
+  /** The number of clients that are connected now. */
   readonly connections: number;
-  /** Clients accepted since the start. */
+  /** The number of clients accepted since the start. */
   readonly accepted: number;
-  /** Upgrades refused since the start. */
+  /** The number of upgrades refused since the start. */
   readonly refused: number;
-  /** Sends each entry to every client, in the format of the client's feed; resolves when all are written out. */
+  /** Sends each entry to every client, in the format of the client's feed; resolves when all messages are written. */
   publish(...entries: LogEntry[]): Promise<void>;
-  /** Sends these bytes to every client as one message; resolves when they are written out. */
+  /** Sends `data` to every client as one message; resolves when all messages are written. */
   sendRaw(data: string | Uint8Array, options?: { binary?: boolean }): Promise<void>;
   /** Resolves when at least `accepted` clients have been accepted since the start (default 1). */
   waitForClient(accepted?: number): Promise<void>;
   /** Resolves when at least `refused` upgrades have been refused since the start (default 1). */
   waitForRefusal(refused?: number): Promise<void>;
-  /** Cuts every connection, without a Close frame; `closeCode` sends one instead. */
+  /** Cuts every connection without a Close frame. With `closeCode`, sends a Close frame instead. */
   dropAll(closeCode?: number): void;
-  /** Stops reading from the present clients: their pings and Close frames stay unanswered. */
+  /** Stops reading from the clients that are connected now: their pings and Close frames stay unanswered. */
   freezeAll(): void;
-  /** Refuses upgrades from now on; `null` accepts again. */
+  /** Refuses upgrades from now on. With `null`, accepts them again. */
   refuse(refusal: Refusal | null): void;
   /** Cuts every connection and stops listening. */
   close(): Promise<void>;
 }
 
 /**
- * A certstream server whose entries are made up by the caller. It serves `/full-stream`, `/` (lite) and
- * `/domains-only` on one port; any other path is 404. It sends no pings of its own, and answers those of
+ * Starts a certstream server that sends the entries that its caller publishes. The server has `/full-stream`, `/`
+ * (lite) and `/domains-only` on one port, and answers 404 for any other path. It sends no pings, but answers those of
  * clients.
  */
 export async function startCertstreamSimulator({
@@ -99,7 +99,7 @@ export async function startCertstreamSimulator({
     });
   });
 
-  // A client that goes away while it is written to is no failure of the sender.
+  // If a client goes away during a write, that is no failure of the sender.
   const send = (client: WebSocket, data: string | Uint8Array, binary: boolean) =>
     new Promise<void>((resolve) => client.send(data, { binary }, () => resolve()));
 

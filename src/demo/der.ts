@@ -1,22 +1,22 @@
 /**
- * A small DER writer (ITU-T X.690), as much as certificates need. Every function returns one complete
+ * A small DER writer (ITU-T X.690) for the types that certificates need. Every exported function returns one complete
  * element: tag, length, contents.
  */
 
-/** One element of any tag; the contents are joined. */
+/** Writes an element with any tag. Several `contents` are joined. */
 export function der(tagByte: number, ...contents: Uint8Array[]): Buffer {
   const body = Buffer.concat(contents);
   return Buffer.concat([Buffer.from([tagByte]), derLength(body.length), body]);
 }
 
-/** Definite length in the fewest octets, X.690 section 10.1. */
+/** Writes a definite length in the fewest octets (X.690 section 10.1). */
 function derLength(length: number): Buffer {
   if (length < 0x80) return Buffer.from([length]);
   const octets = unsignedBytes(length);
   return Buffer.concat([Buffer.from([0x80 | octets.length]), octets]);
 }
 
-/** Big-endian, without leading zero octets; a single zero octet for 0. */
+/** Writes a number as big-endian octets without leading zero octets. The number 0 becomes one zero octet. */
 function unsignedBytes(value: number): Buffer {
   const hex = value.toString(16);
   return Buffer.from(hex.padStart(hex.length + (hex.length % 2), "0"), "hex");
@@ -30,12 +30,12 @@ export const printableString = (text: string): Buffer => der(0x13, Buffer.from(t
 export const boolean = (value: boolean): Buffer => der(0x01, Buffer.from([value ? 0xff : 0x00]));
 export const nullValue = (): Buffer => der(0x05);
 
-/** A whole number of octets, no unused bits. */
+/** Writes a BIT STRING of whole octets, without unused bits. */
 export const bitString = (contents: Uint8Array): Buffer => der(0x03, Buffer.from([0]), contents);
 
 /**
- * Named bits, `true` at the given positions, trailing zero bits removed as X.690 section 11.2.2 demands.
- * Positions are below 8.
+ * Writes a BIT STRING of named bits, which sets the bits at the given positions (0 to 7). Trailing zero bits are
+ * removed, as X.690 section 11.2.2 demands.
  */
 export function namedBits(...positions: number[]): Buffer {
   let octet = 0;
@@ -44,7 +44,7 @@ export function namedBits(...positions: number[]): Buffer {
 }
 
 /**
- * A non-negative INTEGER from big-endian octets: leading zero octets are removed, and one is put back where
+ * Writes a non-negative INTEGER from big-endian octets. Leading zero octets are removed; one zero octet is put back if
  * the number would otherwise read as negative (X.690 section 8.3).
  */
 export function unsignedInteger(octets: Uint8Array): Buffer {
@@ -54,7 +54,7 @@ export function unsignedInteger(octets: Uint8Array): Buffer {
   return der(0x02, Buffer.from(significant[0]! >= 0x80 ? [0] : []), significant);
 }
 
-/** OBJECT IDENTIFIER from its dotted form. */
+/** Writes an OBJECT IDENTIFIER from its dotted form. */
 export function objectIdentifier(dotted: string): Buffer {
   const [first = 0, second = 0, ...rest] = dotted.split(".").map(Number);
   const octets = [first * 40 + second, ...rest].flatMap((arc) => {
@@ -67,7 +67,7 @@ export function objectIdentifier(dotted: string): Buffer {
   return der(0x06, Buffer.from(octets));
 }
 
-/** UTCTime until 2049, GeneralizedTime from 2050 on (RFC 5280 section 4.1.2.5). */
+/** Writes a time until 2049 as a UTCTime, and from 2050 on as a GeneralizedTime (RFC 5280 section 4.1.2.5). */
 export function time(epochSeconds: number): Buffer {
   const digits = new Date(epochSeconds * 1000).toISOString().replace(/[-:T]|\.\d+/g, "");
   const year = Number(digits.slice(0, 4));
@@ -75,9 +75,9 @@ export function time(epochSeconds: number): Buffer {
   return der(fitsUtcTime ? 0x17 : 0x18, Buffer.from(fitsUtcTime ? digits.slice(2) : digits, "latin1"));
 }
 
-/** `[n] EXPLICIT`, or an implicitly tagged constructed element whose contents are given. */
+/** Writes `[n] EXPLICIT` around elements, or an implicitly tagged constructed element with these contents. */
 export const contextConstructed = (n: number, ...contents: Uint8Array[]): Buffer =>
   der(0xa0 | n, ...contents);
 
-/** `[n] IMPLICIT` of a primitive type. */
+/** Writes `[n] IMPLICIT` for a primitive type. */
 export const contextPrimitive = (n: number, contents: Uint8Array): Buffer => der(0x80 | n, contents);

@@ -8,8 +8,8 @@ import type { CtLog } from "./log-entry.ts";
 import { startWebhookReceiver } from "./receiver.ts";
 import { addToInventory } from "./upstream.ts";
 
-// The smoke harness: a certstream feed and a webhook receiver for a certwatch that runs beside it. It also plays the
-// upstream systems, and fills watch list and inventory in POSTGRES_DSN. `npm run harness`; Ctrl-C ends it.
+// The smoke harness: a certstream feed and a webhook receiver for a certwatch that runs beside it. The harness also
+// fills the watch list and inventory in POSTGRES_DSN, as upstream systems do. Start: `npm run harness`; end: Ctrl-C.
 
 const watched = "harness.example.org";
 const log: CtLog = { name: "Harness log", url: "https://log.example.net/2026", type: "rfc6962" };
@@ -43,7 +43,7 @@ console.log("waiting for certwatch to connect ...");
 
 for (let clients = 1; ; clients += 1) {
   await feed.waitForClient(clients);
-  // Certificates that were sent before are nothing new: certwatch stays silent about them.
+  // After a reconnect the same certificates are sent again: certwatch stays silent about them.
   await sleep(500);
   await feed.publish(
     ...[known, unauthorized, unwatched].map((issuance, index) => ({

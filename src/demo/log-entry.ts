@@ -9,15 +9,15 @@ export interface CtLog {
   type: "rfc6962" | "tiled";
 }
 
-/** One entry of a CT log: what a certstream server makes a message of. */
+/** One entry of a CT log. A certstream server makes a message from it. */
 export interface LogEntry {
   issuance: Issuance;
   kind: "X509LogEntry" | "PrecertLogEntry";
   log: CtLog;
   index: number;
-  /** When the log accepted it, epoch seconds to the millisecond. Default: the time of the issuance's SCT. */
+  /** When the log accepted the entry: epoch seconds to the millisecond. Default: the time of the issuance's SCT. */
   timestampEpochSeconds?: number;
-  /** When the certstream server saw it, epoch seconds to the millisecond. Default: now. */
+  /** When the certstream server saw the entry: epoch seconds to the millisecond. Default: now. */
   seenEpochSeconds?: number;
 }
 
@@ -32,15 +32,15 @@ export const timestampEpochSeconds = (entry: LogEntry): number =>
 
 export const seenEpochSeconds = (entry: LogEntry): number => entry.seenEpochSeconds ?? Date.now() / 1000;
 
-/** Where an RFC 6962 log serves the entry. */
+/** Returns the URL at which an RFC 6962 log serves the entry. */
 export const getEntriesLink = ({ log, index }: LogEntry): string =>
   `${log.url}/ct/v1/get-entries?start=${index}&end=${index}`;
 
-/** Upper-case hex with colons. */
+/** Returns the hash of `data` in upper-case hex with colons. */
 export const digest = (algorithm: "sha1" | "sha256", data: Uint8Array): string =>
   colons(createHash(algorithm).update(data).digest("hex")).toUpperCase();
 
-/** All attributes as one line, in the order that the servers share. An empty CN is written, an absent is not. */
+/** Writes all attributes as one line, in the order of all servers. An empty CN is written, an absent CN is not. */
 export function aggregated({ country, commonName, organization }: DistinguishedName): string {
   const parts = { C: country, CN: commonName, O: organization };
   return Object.entries(parts)
@@ -48,7 +48,7 @@ export function aggregated({ country, commonName, organization }: DistinguishedN
     .join("");
 }
 
-/** The extensions as the servers write them, in the order of certstream-server-go. */
+/** Returns the extensions as the servers write them, in the order of certstream-server-go. */
 export function describeExtensions(
   { fields }: Certificate,
   { isPrecert = false, extendedKeyUsage = null as string | null } = {},

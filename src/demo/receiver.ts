@@ -1,19 +1,19 @@
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** One request that the receiver has read whole, whatever it answered. */
+/** One request that the receiver has read completely, whatever its answer was. */
 export interface Delivery {
   method: string;
   path: string;
   headers: IncomingHttpHeaders;
-  /** As sent, the text that a signature is over. */
+  /** The body as it was sent. A signature covers this text. */
   body: string;
-  /** The body parsed, `undefined` where it is not JSON. */
+  /** The parsed body; `undefined` if the body is not JSON. */
   json: unknown;
   receivedAtMs: number;
 }
 
-/** What the receiver does with a request: a status, an answer with headers, no answer, or a cut connection. */
+/** How the receiver handles a request: a status, an answer with headers, no answer, or a cut connection. */
 export type Behaviour = number | Answer | "hang" | "close";
 
 export interface Answer {
@@ -22,27 +22,27 @@ export interface Answer {
   body?: string;
 }
 
-/** One behaviour for all, or one chosen for each delivery; `count` is 1 for the first. */
+/** One behaviour for all deliveries, or a function that chooses one; `count` is 1 for the first delivery. */
 export type Respond = Behaviour | ((delivery: Delivery, count: number) => Behaviour);
 
 export interface WebhookReceiver {
   url: string;
   port: number;
-  /** The last deliveries, oldest first, no more than `maxDeliveries`. */
+  /** The last deliveries, oldest first, at most `maxDeliveries`. */
   readonly deliveries: readonly Delivery[];
-  /** Deliveries since the start, also those no longer kept. */
+  /** The number of deliveries since the start, including deliveries that are no longer kept. */
   readonly count: number;
-  /** Resolves with the first delivery, kept or to come, that fits; rejects after `timeoutMs`. */
+  /** Resolves with the first delivery, kept or to come, that `predicate` accepts; rejects after `timeoutMs`. */
   waitFor(predicate: (delivery: Delivery) => boolean, timeoutMs?: number): Promise<Delivery>;
   /** Resolves when `count` deliveries have arrived since the start; rejects after `timeoutMs`. */
   waitForCount(count: number, timeoutMs?: number): Promise<void>;
-  /** What requests get from now on. Those that hang stay so until `close`. */
+  /** Sets the behaviour for requests from now on. Requests that hang already do so until `close`. */
   setBehaviour(respond: Respond): void;
-  /** Cuts every connection, hanging ones too, and stops listening. */
+  /** Cuts every connection, including those that hang, and stops listening. */
   close(): Promise<void>;
 }
 
-/** A webhook receiver on plain HTTP that takes any method and path, and answers 200 unless told otherwise. */
+/** Starts a webhook receiver on plain HTTP that takes any method and path, and answers 200 unless `respond` differs. */
 export async function startWebhookReceiver({
   host = "127.0.0.1",
   port = 0,
@@ -66,7 +66,7 @@ export async function startWebhookReceiver({
     for (const check of [...waiters]) check(delivery);
   });
 
-  /** Waits for the delivery that `fits`, and says so in time. */
+  /** Resolves with the next delivery that `fits` accepts; rejects after `timeoutMs`. */
   const next = (fits: (delivery: Delivery) => boolean, timeoutMs: number) =>
     new Promise<Delivery>((resolve, reject) => {
       const timer = setTimeout(() => {

@@ -2,7 +2,7 @@ import type { Severity } from "../alerts/payload.ts";
 import { createAuthority, type Issuance } from "./certificates.ts";
 import type { CtLog, LogEntry } from "./log-entry.ts";
 
-/** One step of the story: what is published, and the events that have to come of it. */
+/** One step of the story: the entries to publish, and the events that must follow. */
 export interface Chapter {
   title: string;
   explanation: string;
@@ -41,7 +41,7 @@ const willow: CtLog = {
 
 const noiseCount = 500;
 
-/** Makes up the story: fresh certificates, so that it can be told again and again. */
+/** Makes a story with fresh certificates, so that the story can be played again and again. */
 export function createStory(): Story {
   const ours = createAuthority({ commonName: "E7", organization: "Let's Encrypt", country: "US" });
   const theirs = createAuthority({

@@ -3,7 +3,7 @@ import type { Queryable } from "../db/statement.ts";
 import { upsertInventory } from "../inventory/upsert.ts";
 import type { Issuance } from "./certificates.ts";
 
-/** Does what upstream systems do: puts the final certificates of issuances into the inventory, without TBS hashes. */
+/** Adds the final certificates of issuances to the inventory, without TBS hashes, as upstream systems do. */
 export async function addToInventory(db: Queryable, issuances: Issuance[], source: string): Promise<void> {
   const rows = issuances.map(({ certificateDer, fields }) => ({
     fingerprint_sha1: createHash("sha1").update(certificateDer).digest("hex"),

@@ -13,8 +13,8 @@ import { goDomains } from "./wire-go.ts";
 import type { CertificateFields, DistinguishedName } from "./x509.ts";
 
 /**
- * The message of certstream-server-rust (`src/models/certificate.rs` for the keys and their order,
- * `src/ct/parser.rs` for the values).
+ * Returns the message that certstream-server-rust sends. `src/models/certificate.rs` there has the keys and their
+ * order, `src/ct/parser.rs` has the values.
  */
 export function rustMessage(entry: LogEntry, isLite: boolean) {
   const { url, name } = entry.log;
@@ -40,12 +40,12 @@ export function rustMessage(entry: LogEntry, isLite: boolean) {
   return { message_type: "certificate_update", data };
 }
 
-/** The CN first, then the SANs, none twice; go has it the other way round. */
+/** Returns the CN, then the SANs, without duplicates. (certstream-server-go writes the SANs first.) */
 export const rustDomains = ({ dnsNames, subject, isCa }: CertificateFields): string[] => [
   ...new Set([...(isCa || !subject.commonName ? [] : [subject.commonName]), ...dnsNames]),
 ];
 
-/** A chain item; a leaf has two keys more. */
+/** Returns an item of the chain. A leaf has two more keys. */
 function rustCertificate(certificate: Certificate, isPrecert: boolean) {
   const { fields, der } = certificate;
   const sha1 = digest("sha1", der);
@@ -72,7 +72,7 @@ const rustName = (name: DistinguishedName) => ({
   aggregated: aggregated(name),
 });
 
-/** The data tile of an entry: groups of three digits, all but the last with an `x` (c2sp.org/static-ct-api). */
+/** The path of the data tile with an entry: groups of 3 digits, `x` before each but the last (c2sp.org/static-ct-api). */
 function tilePath(index: number): string {
   const tile = String(Math.floor(index / 256));
   const groups = tile.padStart(Math.ceil(tile.length / 3) * 3, "0").match(/.../g)!;
@@ -80,8 +80,8 @@ function tilePath(index: number): string {
 }
 
 /**
- * The shape of the older CaliDog server: no `leaf_cert.issuer` (it is `chain[0].subject`), chain items
- * with DER, and serials without leading zero digits, so that some have an odd number of digits.
+ * Returns the message that the older CaliDog server sends: without `leaf_cert.issuer` (it is `chain[0].subject`), and
+ * with DER in the chain items. Serial numbers have no leading zero digit, so some have an odd number of digits.
  */
 export function caliDogMessage(entry: LogEntry, isLite: boolean) {
   const chain = entry.issuance.chain.map((certificate) => caliDogCertificate(certificate, !isLite));

@@ -12,9 +12,9 @@ import {
 import type { CertificateFields, DistinguishedName } from "./x509.ts";
 
 /**
- * The message of certstream-server-go 1.9 (`internal/models/certstream.go` for the keys and their order,
- * `internal/certificatetransparency/ct-parser.go` for the values). The interop tests hold it against the
- * real server. The lite feed lacks `chain` and `as_der`.
+ * Returns the message that certstream-server-go 1.9 sends. `internal/models/certstream.go` there has the keys and their
+ * order, `internal/certificatetransparency/ct-parser.go` has the values. The interop tests compare the message with the
+ * real server's. The lite feed lacks `chain` and `as_der`.
  */
 export function goMessage(entry: LogEntry, isLite: boolean) {
   const { log } = entry;
@@ -22,7 +22,7 @@ export function goMessage(entry: LogEntry, isLite: boolean) {
   const isPrecert = entry.kind === "PrecertLogEntry";
   const chain = entry.issuance.chain.map((certificate) => goCertificate(certificate, false, true));
   const logged = loggedCertificate(entry);
-  // The server keeps nothing of a static-ct leaf but the TBSCertificate: it hashes, and sends, no bytes.
+  // Of a static-ct precertificate, the server keeps only the TBSCertificate: it hashes no bytes, and sends no DER.
   const leaf = isTiled && isPrecert ? { ...logged, der: Buffer.alloc(0) } : logged;
   const data = {
     cert_index: entry.index,
@@ -36,7 +36,7 @@ export function goMessage(entry: LogEntry, isLite: boolean) {
   return { data, message_type: "certificate_update" };
 }
 
-/** All names of a leaf: the SANs, then the CN where it is not among them. */
+/** Returns all names of a leaf: the SANs, then the CN if it is not among the SANs. */
 export function goDomains({ dnsNames, subject, isCa }: CertificateFields): string[] {
   const { commonName = "" } = subject;
   return isCa || commonName === "" || dnsNames.includes(commonName) ? dnsNames : [...dnsNames, commonName];
@@ -62,7 +62,7 @@ function goCertificate(certificate: Certificate, isPrecert: boolean, withDer: bo
   };
 }
 
-/** Eight keys, whatever the certificate has: absent is `null`, but an absent CN is `""`. */
+/** Returns a name with all eight keys. An absent attribute is `null`, but an absent CN is `""`. */
 function goName({ country, organization, commonName = "" }: DistinguishedName) {
   return {
     C: country ?? null,

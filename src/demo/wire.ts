@@ -5,10 +5,10 @@ import { goDomains, goMessage } from "./wire-go.ts";
 /** The feeds of a certstream server. */
 export type Feed = "full" | "lite" | "domains-only";
 
-/** The servers whose dialect of the format is spoken here. */
+/** The certstream servers whose message formats the simulator can write. */
 export type CertstreamServer = "go" | "rust" | "calidog";
 
-/** The text of the message that a certstream server sends for a log entry. */
+/** Returns the text of the message that a certstream server sends for a log entry. */
 export function wireMessage(
   entry: LogEntry,
   { feed = "full", server = "go" }: { feed?: Feed; server?: CertstreamServer } = {},
@@ -19,7 +19,7 @@ export function wireMessage(
   return JSON.stringify(server === "rust" ? rustMessage(entry, isLite) : caliDogMessage(entry, isLite));
 }
 
-/** No certificate, names only. The Go server escapes HTML here, and only here, and ends without newline. */
+/** Returns a message with names only. Only in such messages, the Go server escapes HTML and writes no final newline. */
 function domainsMessage(entry: LogEntry, server: CertstreamServer): string {
   const { fields } = loggedCertificate(entry);
   const message_type = "dns_entries";
@@ -28,6 +28,6 @@ function domainsMessage(entry: LogEntry, server: CertstreamServer): string {
   return goJson({ data: goDomains(fields), message_type }).replace(/[<>&]/g, escapeHtml);
 }
 
-/** JSON as Go's encoder writes it: the two separators that end lines in JavaScript are escaped. */
+/** Writes JSON as Go's encoder does, which escapes U+2028 and U+2029. */
 const goJson = (value: unknown): string =>
   JSON.stringify(value).replace(/[\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16)}`);

@@ -13,22 +13,22 @@ import {
   utf8String,
 } from "./der.ts";
 
-/** The attributes of a subject or issuer; what is absent is left out of the certificate. */
+/** The attributes of a subject or issuer. An absent attribute is left out of the certificate. */
 export interface DistinguishedName {
   country?: string;
   organization?: string;
   commonName?: string;
 }
 
-/** What a certificate says, in the terms of RFC 5280. Both kinds of one issuance say the same. */
+/** The fields of a certificate, in the terms of RFC 5280. A precertificate and its final certificate have the same. */
 export interface CertificateFields {
-  /** Hex, upper case, an even number of digits, no leading zero octet. */
+  /** The serial number in upper-case hex, with an even number of digits and no leading zero octet. */
   serialHex: string;
   subject: DistinguishedName;
   issuer: DistinguishedName;
   notBeforeEpochSeconds: number;
   notAfterEpochSeconds: number;
-  /** SAN dNSNames in their order; none, no extension. */
+  /** The dNSNames of the SAN extension, in their order. If there are none, the certificate has no SAN extension. */
   dnsNames: string[];
   isCa: boolean;
   subjectKeyId: Buffer;
@@ -37,10 +37,10 @@ export interface CertificateFields {
   policy: string | null;
 }
 
-/** AlgorithmIdentifier of ECDSA with SHA-256 (RFC 5758 section 3.2). */
+/** The AlgorithmIdentifier of ECDSA with SHA-256 (RFC 5758 section 3.2). */
 export const ecdsaWithSha256 = sequence(objectIdentifier("1.2.840.10045.4.3.2"));
 
-/** TBSCertificate of RFC 5280 section 4.1, version 3; `extensions` come last. */
+/** Writes a TBSCertificate (RFC 5280 section 4.1) of version 3. `extensions` come last. */
 export function tbsCertificate(fields: CertificateFields, spkiDer: Uint8Array, extensions: Buffer[]): Buffer {
   return sequence(
     contextConstructed(0, unsignedInteger(Buffer.from([2]))),
@@ -63,7 +63,7 @@ function distinguishedName({ country, organization, commonName }: DistinguishedN
   );
 }
 
-/** The extensions of RFC 5280 section 4.2.1 that public CAs set; ids below 2.5.29 unless written out. */
+/** Returns the extensions of RFC 5280 section 4.2 that public CAs set. */
 function standardExtensions(fields: CertificateFields): Buffer[] {
   const extension = (id: string, critical: boolean, value: Buffer) =>
     sequence(objectIdentifier(id), ...(critical ? [boolean(true)] : []), octetString(value));

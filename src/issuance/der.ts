@@ -174,7 +174,7 @@ export class DerReader {
       if (octets > limit - at) return null;
       const hasPadding = bytes[at] === 0;
       length = 0;
-      // `length` is exact up to 2^53 and finite even for 127 octets: one that is too large compares as too large.
+      // `length` is exact up to 2^53 and finite for 127 octets: a length that is too large compares as too large.
       for (let i = 0; i < octets; i++) length = length * 0x100 + bytes[at++]!;
       if (hasPadding || length < 0x80) isDer = false;
     }

@@ -62,8 +62,7 @@ export function wildcardHash(parentHash: number): number {
 export interface NameTable extends HashTable {
   /**
    * For every name in the set, the bit for the hash of its last two labels is set. The bits fit into the processor's
-   * cache even if the table does not. For nearly every name of the feed, one of these bits is enough to exclude the
-   * name.
+   * cache even if the table does not. For nearly every name of the feed, one of these bits excludes the name.
    */
   readonly endBits: Uint32Array;
   /** By how many bits to shift a hash right to get the number of its bit in `endBits`. */

@@ -83,8 +83,7 @@ export class NameIndex {
 
   /**
    * Adds to `found` the entries and groups that cover host names in a SAN (see `namesIn`). `withALabels` must have
-   * converted the SAN. Takes time linear in the length of the SAN, whatever its text and however many entries there
-   * are.
+   * converted the SAN. Takes time linear in the length of the SAN, whatever its text and the number of entries.
    *
    * @returns whether an entry covers one of the names.
    */
@@ -193,7 +192,7 @@ export class NameIndex {
   }
 }
 
-/** Returns the offset where the name begins that ends before `end`: a run of characters that host names have. */
+/** Returns the offset where the run of host-name characters begins that ends before `end`. */
 function startOfName(san: string, end: number): number {
   let start = end - 1;
   while (start > 0 && codeOf(san.charCodeAt(start - 1)) !== 0) start--;

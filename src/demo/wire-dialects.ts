@@ -72,7 +72,7 @@ const rustName = (name: DistinguishedName) => ({
   aggregated: aggregated(name),
 });
 
-/** The path of the data tile with an entry: groups of 3 digits, `x` before each but the last (c2sp.org/static-ct-api). */
+/** The path of the data tile with an entry: groups of 3 digits, all but the last after `x` (c2sp.org/static-ct-api). */
 function tilePath(index: number): string {
   const tile = String(Math.floor(index / 256));
   const groups = tile.padStart(Math.ceil(tile.length / 3) * 3, "0").match(/.../g)!;

@@ -3,39 +3,39 @@ import { retryAfterSeconds } from "../retry-after.ts";
 import { printable } from "../terminal.ts";
 import type { EchoMask } from "./echo-mask.ts";
 
-/** How one attempt ended. `reducedTo`: the alert was cut to this size, since the receiver refuses larger ones. */
+/** How one attempt ended. `reducedTo`: the size to which the alert was cut, since the receiver refused larger ones. */
 export type SendResult = Ending & { reducedTo?: "64k" | "8k" };
 
 type Ending =
   | { kind: "delivered" }
   /**
-   * The receiver answered 429, or 503 with `Retry-After`: it asks for patience. `retryAfterSeconds` is the wait that it
-   * names, a minute at most; `null` where it names none.
+   * The receiver answered 429, or 503 with `Retry-After`: it asks for patience. `retryAfterSeconds` is the wait that
+   * the answer names, a minute at most; `null` if it names none.
    */
   | { kind: "later"; error: string; retryAfterSeconds: number | null }
-  /** `error` says why, in one printable line without secrets. */
+  /** The attempt failed. `error` says why, in one printable line without secrets. */
   | { kind: "failed"; error: string };
 
 type Headers = Dispatcher.ResponseData["headers"];
 
-/** What is needed of an answer. */
+/** The parts of an HTTP answer that certwatch uses. */
 export interface Answer {
   status: number;
   headers: Headers;
-  /** The beginning of its body. */
+  /** The beginning of the answer's body. */
   start: Buffer;
 }
 
 /** The longest wait that a receiver can ask for. */
 const maxRetryAfterSeconds = 60;
-/** An answer's body is read up to here, so that its connection can carry the next alert. A longer body closes the connection. */
+/** The longest body that is read to its end, so that the connection can be used again. A longer body closes it. */
 const maxBodyBytes = 64 * 1024;
-/** How much of it is kept. More than is quoted: masking makes it shorter. */
+/** How much of a body is kept: more than is quoted, because masking makes the text shorter. */
 const maxKeptBytes = 4 * 1024;
-/** The length of a quotation in `last_error`. */
+/** The longest quotation of an answer in `last_error`. */
 const maxQuotedCharacters = 200;
 
-/** Reads an answer to its end, or as much of it as there is: what becomes of the body never changes the outcome. */
+/** Reads an answer to its end, or as much of it as arrives: an incomplete body never changes the outcome. */
 export async function readAnswer({ statusCode, headers, body }: Dispatcher.ResponseData): Promise<Answer> {
   const kept: Buffer[] = [];
   let bytes = 0;
@@ -46,12 +46,12 @@ export async function readAnswer({ statusCode, headers, body }: Dispatcher.Respo
       if (bytes > maxBodyBytes) break;
     }
   } catch {
-    // It broke off, or took too long.
+    // The body broke off, or took too long.
   }
   return { status: statusCode, headers, start: Buffer.concat(kept).subarray(0, maxKeptBytes) };
 }
 
-/** Says what an answer means: only 2xx is success. */
+/** Returns the result of an attempt that was answered: only 2xx is success. */
 export function resultOf(answer: Answer, url: string, mask: EchoMask): Ending {
   const { status, headers } = answer;
   if (status >= 200 && status < 300) return { kind: "delivered" };
@@ -63,7 +63,7 @@ export function resultOf(answer: Answer, url: string, mask: EchoMask): Ending {
     : { kind: "failed", error };
 }
 
-/** `the receiver answered 302, redirecting to https://example.org: Moved` */
+/** Returns e.g. `the receiver answered 302, redirecting to https://example.org: Moved`. */
 function describeRefusal({ status, headers, start }: Answer, url: string, mask: EchoMask): string {
   const origin = status >= 300 && status < 400 ? originOf(headers.location, url) : null;
   const quotation = isCompressed(headers) ? "" : quoted(mask.mask(start));
@@ -74,15 +74,15 @@ function describeRefusal({ status, headers, start }: Answer, url: string, mask: 
   ].join("");
 }
 
-/** Why no answer came. */
+/** Returns why no answer came, in one printable line without secrets. */
 export function describeError(error: unknown, mask: EchoMask): string {
   if (!(error instanceof Error)) return printable(mask.mask(String(error)));
   const code = "code" in error && typeof error.code === "string" ? `${error.code}: ` : "";
-  // Where a host has several addresses and all refuse, the error is an AggregateError with an empty message.
+  // If a host has several addresses and all refuse, the error is an AggregateError with an empty message.
   return printable(mask.mask(`${code}${error.message || "the receiver cannot be reached"}`));
 }
 
-/** Where a redirect leads: scheme, host and port. The rest of it may have whatever the request had. */
+/** Returns the scheme, host and port of a redirect. The rest may repeat secrets of the request. */
 function originOf(location: string | string[] | undefined, url: string): string | null {
   if (typeof location !== "string" || !URL.canParse(location, url)) return null;
   const { origin, protocol } = new URL(location, url);
@@ -91,7 +91,7 @@ function originOf(location: string | string[] | undefined, url: string): string 
 
 const isCompressed = (headers: Headers) => (headers["content-encoding"] ?? "identity") !== "identity";
 
-/** One printable line, 200 characters long at most. */
+/** Returns the text as one printable line, 200 characters long at most. */
 function quoted(text: string): string {
   const line = text.replaceAll(/\s+/g, " ").trim();
   let quotation = "";

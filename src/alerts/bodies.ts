@@ -1,13 +1,13 @@
 import { bodySizes, fitPayload, type SizeName } from "./fit-payload.ts";
 import type { Payload } from "./payload.ts";
 
-/** A request body, and the size that it was cut to. `1M`: nearly always nothing is cut. */
+/** A request body, and the size to which it was cut. Size `1M` is nearly always the whole alert. */
 export interface Body {
   json: string;
   size: SizeName;
 }
 
-/** How long a size is remembered that the receiver refused. */
+/** How long we remember a size that the receiver refused. */
 const memoryMs = 24 * 3_600_000;
 
 /** Makes the bodies of an alert, and remembers which size the receiver refuses. */
@@ -16,8 +16,9 @@ export class Bodies {
   #refusedUntilMs = 0;
 
   /**
-   * The bodies in which an alert is to be offered, one after the other while they are refused: whole, then smaller and
-   * smaller. Those as large as one that was refused are left out, but there is always one.
+   * Yields the bodies in which to offer an alert, one after the other until the receiver accepts one: first the whole
+   * alert, then smaller and smaller. Leaves out bodies as large as one that was refused, but always yields at least
+   * one.
    */
   *of(payload: Payload): Generator<Body> {
     let isOffered = false;
@@ -32,7 +33,7 @@ export class Bodies {
     }
   }
 
-  /** The receiver refused this body for its size (413). */
+  /** Notes that the receiver refused this body because of its size (413). */
   refused({ json }: Body): void {
     const bytes = Buffer.byteLength(json);
     const isNews = performance.now() >= this.#refusedUntilMs || bytes < this.#refusedBytes;

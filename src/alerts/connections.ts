@@ -3,24 +3,24 @@ import type { Socket } from "node:net";
 import { Agent, type Dispatcher, request } from "undici";
 import { fairConnector } from "../connect-options.ts";
 
-/** undici publishes each request here when its headers go out, with the socket that they go out on. */
+/** The channel on which undici announces each request when it sends the headers, and the socket that it uses. */
 const sendChannel = "undici:client:sendHeaders";
 
 export interface ConnectionOptions {
-  /** The number of connections that are kept. */
+  /** The greatest number of connections that are kept open. */
   connections: number;
   timeoutSeconds: number;
 }
 
 /**
- * The connections to the receiver. They are kept for the next request. Any kept connection may have been closed by the
- * other side at the very moment when a request goes out on it: then the request is made once more, on a fresh connection.
+ * The connections to the receiver, kept open for the next request. The receiver may close a kept connection at the very
+ * moment when we send a request on it: then the request is sent a second time, on a new connection.
  */
 export class Connections {
   readonly #kept: Agent;
-  /** Makes a connection of its own for each request. */
+  /** Makes a new connection for each request. */
   readonly #fresh: Agent;
-  /** How many bytes a connection had received when its last request went out. */
+  /** For each connection, how many bytes it had received when its last request was sent. */
   readonly #receivedBefore = new WeakMap<Socket, number>();
   /** Errors of kept connections that were lost before a byte of the answer came. */
   readonly #unanswered = new WeakSet<object>();
@@ -29,7 +29,7 @@ export class Connections {
     const options = {
       connections,
       connect: fairConnector(timeoutSeconds * 1000),
-      // undici's own time-outs are off: the attempt has one time-out for all of it, which may be longer than theirs.
+      // undici's own time-outs are off: the attempt as a whole has one time-out, which may be longer than undici's.
       headersTimeout: 0,
       bodyTimeout: 0,
     };
@@ -41,7 +41,7 @@ export class Connections {
   /**
    * Posts a body. Rejects with the error of the connection, or when `signal` is aborted.
    *
-   * The body may arrive twice: a server can close a connection after it has read a request and before it has answered.
+   * The body may arrive twice: a server may close a connection after it has read a request and before it answers.
    */
   async post(
     url: string,
@@ -56,7 +56,7 @@ export class Connections {
     }
   }
 
-  /** Closes the connections. Requests under way fail at once. Can be called again. */
+  /** Closes the connections. Requests under way fail at once. Calling this twice is safe. */
   async close(): Promise<void> {
     unsubscribe(sendChannel, this.#watch);
     await Promise.all([this.#kept.destroy(), this.#fresh.destroy()]);
@@ -66,11 +66,11 @@ export class Connections {
     return typeof error === "object" && error !== null && this.#unanswered.has(error);
   }
 
-  /** The channel is one for the whole process: connections of others are watched as well, and nobody asks for them. */
+  /** Notes unanswered errors. The channel is global: foreign connections are watched as well, which does no harm. */
   readonly #watch = (message: unknown): void => {
     const { socket } = message as { socket: Socket };
     if (!this.#receivedBefore.has(socket)) {
-      // Before undici's own listener, which hands the error on.
+      // Our listener must run before undici's own, which passes the error on to the caller.
       socket.prependListener("error", (error) => {
         const receivedBefore = this.#receivedBefore.get(socket)!;
         if (receivedBefore > 0 && socket.bytesRead === receivedBefore) this.#unanswered.add(error);

@@ -14,18 +14,18 @@ import { claimDeliveries, millisecondsToNextDelivery } from "./sql/claim-deliver
 import { adoptObserved, giveUpExpired } from "./sql/sweep-deliveries.ts";
 import type { WebhookSender } from "./webhook.ts";
 
-/** How often to look for events that other replicas left behind. */
+/** The longest time between two looks for due events; finds events that other replicas left behind. */
 const pollMs = 5_000;
 const deadlineMs = 10_000;
 /**
- * Shortest pause when the database says "due now" but the claim returned fewer rows than asked for: another replica has
- * locked them.
+ * The shortest pause if the database says "due now" but the claim returned fewer rows than asked for: another replica
+ * has locked the others.
  */
 const minWaitMs = 20;
-/** The pause where every due row is locked by somebody else. */
+/** The pause if somebody else has locked every due row. */
 const lockedMs = 200;
 /**
- * A lease is this much longer than an attempt may take. In that time the event waits for a connection, and its outcome
+ * How much longer a lease is than an attempt may take. In this time the event waits for a connection, and its outcome
  * is committed.
  */
 const leaseMarginSeconds = 30;
@@ -34,7 +34,7 @@ export interface DelivererOptions {
   db: Database;
   log: Logger;
   metrics: Metrics;
-  /** The deliverer closes it when it stops. */
+  /** Sends the requests. The deliverer closes this sender when it stops. */
   sender: WebhookSender;
   timeoutSeconds: number;
   maxAttempts: number;
@@ -43,24 +43,24 @@ export interface DelivererOptions {
 }
 
 /**
- * Delivers events. It claims the events that are due, or is handed events that the judge's statement has claimed for
- * it; posts each; and writes the outcome down. Every event arrives at least once: where an outcome could not be
- * committed before the lease ended, the event is sent again with the same `webhook-id`.
+ * Delivers events: claims due events, or takes events that the judge's statement claimed for it; posts each; and
+ * commits the outcome. Every event arrives at least once: if an outcome is not committed before the lease ends, the
+ * event is sent again with the same `webhook-id`.
  */
 export class Deliverer {
-  /** Claims the events that nobody claimed when they were judged: retries, a backlog, what other replicas left behind. */
+  /** Claims the events that nobody claimed when they were judged: retries, a backlog, leftovers of other replicas. */
   readonly claiming: Loop;
   /** Writes outcomes into the table. */
   readonly settling: Loop;
   readonly #options: DelivererOptions;
-  /** The length of every claim of this process. */
+  /** How long every claim of this process lasts. */
   readonly #leaseSeconds: number;
   readonly #patience: Patience;
   readonly #held: HeldEvents;
   readonly #report: DeliveryReport;
   readonly #poster: Poster;
   readonly #settler: Settler;
-  /** When to ask the database again for events of this severity that are due and that nobody holds. */
+  /** The next time, for each severity, to ask the database for due events that nobody holds. */
   readonly #nextLooks: Record<Severity, NextLook> = { suspicious: new NextLook(), info: new NextLook() };
   readonly #nextSweep = new NextLook();
   #isStopping = false;
@@ -90,10 +90,11 @@ export class Deliverer {
   }
 
   /**
-   * Commits verdicts, and claims their events in the same statement, as many as this process has places for. The claimed
-   * events are posted at once. The others are claimed as soon as a place is free.
+   * Commits verdicts, and claims their events in the same statement, as many as this process has places for. Posts the
+   * claimed events at once. The other events are claimed as soon as a place is free.
    *
-   * @param judge commits the verdicts; its claims last `leaseSeconds`. This method rejects with what `judge` throws.
+   * @param judge commits the verdicts and claims for `leaseSeconds`. If `judge` throws, this method rejects with its
+   * error.
    */
   async claimWhile(
     verdicts: Verdict[],
@@ -110,27 +111,27 @@ export class Deliverer {
       const claimed = judged.flatMap(({ delivery }) => delivery ?? []);
       for (const delivery of claimed) this.#held.add(delivery, claimedMs);
       this.#poster.postWaiting();
-      // Reserved places were not used up: the claim loop, which saw them as taken, may now fill them.
+      // Some reserved places were not used: the claim loop, which saw these places as taken, may now fill them.
       if (reserved > claimed.length) this.claiming.wake();
     }
     if (judged.some(({ isEvent, delivery }) => isEvent && delivery === null)) this.wake();
     return judged;
   }
 
-  /** False where no place is free, or where other events have been due for longer: those go first. */
+  /** Reserves a place for an event. Returns false if no place is free, or if older due events must go first. */
   #reserve(severity: Severity): boolean {
     return !this.#isStopping && !this.#nextLooks[severity].isDue && this.#held.reserve(severity);
   }
 
-  /** Tells the deliverer that events are due which nobody holds: it claims them as soon as a place is free. */
+  /** Tells the deliverer that there are due events that nobody holds. It claims them as soon as a place is free. */
   wake(): void {
     for (const severity of severities) this.#nextLooks[severity].expectIn(0);
     this.claiming.wake();
   }
 
-  /** Ends claiming, lets running attempts end for `timeoutMs`, writes their outcomes down, and gives all other events back. */
+  /** Stops claiming, waits `timeoutMs` at most for running attempts, commits outcomes, gives back all other events. */
   async stop(timeoutMs: number): Promise<void> {
-    // A claim that is under way may still bring events: they are held, not posted, and given back below.
+    // A claim that is under way may still return events. They are held but not posted, and given back below.
     this.#isStopping = true;
     this.#poster.stop();
     await this.claiming.stop();
@@ -148,8 +149,8 @@ export class Deliverer {
     this.#held.dropOverdue();
     if (this.#held.overdue().length > 0) this.settling.wake();
     for (const severity of severities) await this.#claimDue(severity);
-    // A severity without enough free places is left out: the next outcome wakes this loop, or the end of the receiver's
-    // patience does.
+    // Do not wait for a severity without enough free places: the next outcome, or the end of the wait that the receiver
+    // asked for, wakes this loop.
     const waitsMs = severities
       .filter((severity) => this.#held.claimable(severity) > 0)
       .map((severity) => this.#nextLooks[severity].waitMs);
@@ -190,5 +191,5 @@ export class Deliverer {
   }
 }
 
-/** The order of claiming. */
+/** The severities in the order in which they are claimed. */
 const severities: Severity[] = ["suspicious", "info"];

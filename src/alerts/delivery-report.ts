@@ -3,7 +3,7 @@ import type { Metrics } from "../metrics.ts";
 import type { HeldEvent } from "./held-events.ts";
 import type { Delivery, Outcome } from "./outbox.ts";
 
-/** Tells the log and the metrics how deliveries ended. */
+/** Writes to the log and to the metrics how deliveries ended. */
 export class DeliveryReport {
   readonly #log: Logger;
   readonly #metrics: Metrics;
@@ -32,7 +32,7 @@ export class DeliveryReport {
     }
   }
 
-  /** Called when an alert was cut to a smaller size, since the receiver refuses larger ones. */
+  /** Called when an alert was cut to a smaller size, because the receiver refuses larger alerts. */
   reduced(delivery: Delivery, to: string): void {
     this.#log.warn(
       { alert_id: delivery.id, severity: delivery.severity, cut_to: to },
@@ -40,7 +40,7 @@ export class DeliveryReport {
     );
   }
 
-  /** Called when the receiver asks for patience and did not before. */
+  /** Called when the receiver begins to ask for patience. */
   patienceAsked(waitSeconds: number): void {
     this.#log.warn(
       { wait_s: Math.ceil(waitSeconds) },
@@ -48,7 +48,7 @@ export class DeliveryReport {
     );
   }
 
-  /** Called for an event whose claims expired too often, none of them with an outcome. */
+  /** Called for an event that was given up because too many claims expired without an outcome. */
   givenUpUnsent(alertId: number): void {
     this.#metrics.alertsGivenUp.inc();
     this.#log.error(
@@ -57,15 +57,15 @@ export class DeliveryReport {
     );
   }
 
-  /** Called when events of a replica in observer mode have become due. */
+  /** Called when events that a replica in observer mode recorded have become due. */
   adopted(alertIds: number[]): void {
     if (alertIds.length === 0) return;
     this.#log.info({ alert_ids: alertIds }, "took over events that a replica in observer mode recorded");
   }
 
   /**
-   * Called at a stop for outcomes that could not be written: these attempts do not count, and are made again when the
-   * leases have ended.
+   * Called at a stop for events whose outcomes could not be committed. These attempts do not count, and are repeated
+   * when the leases have ended.
    */
   locked(events: HeldEvent[]): void {
     if (events.length === 0) return;

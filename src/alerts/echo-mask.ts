@@ -1,28 +1,28 @@
 import { blobsOf, layersOf, toByteString } from "./decodings.ts";
 
-/** What is secret, and what an answer of the receiver must not be quoted with. */
+/** The secrets that a quotation of the receiver's answer must not contain. */
 export interface Secrets {
-  /** Its path (whoever knows it may post) and its query. */
+  /** The receiver's URL. Secret are its path (whoever knows the path may post) and the values in its query. */
   url: string;
   /** Tokens, passwords, keys. */
   tokens: string[];
 }
 
-/** A piece of a secret of this length is recognised wherever it stands. */
+/** The length of the pieces of secrets that are masked wherever they stand, characters. */
 const pieceLength = 6;
-/** A shorter token is recognised as a whole; one that is shorter than this hides nothing. */
+/** The length of the shortest token that is masked. A token shorter than `pieceLength` is masked only as a whole. */
 const minTokenLength = 3;
-/** `services`, `webhook`: a part of a path that is such a word is recognised as a whole only. */
+/** Matches ordinary words such as `webhook`. A part of a path that is such a word is masked only as a whole. */
 const word = /^[a-z]{1,12}$/i;
 const nothing = /^$/;
-/** How many times base64 or hexadecimal digits may be wrapped into each other. */
+/** How many layers of base64 or hexadecimal digits around a secret are looked through. */
 const maxDepth = 2;
 
 /**
- * Replaces pieces of secrets in what a receiver answered with `***`. Receivers quote requests in their errors: n8n's 404 has
- * the path of the webhook, debugging pages have all headers. A secret is recognised in any case, in pieces of six
- * characters or more, and also where it is percent-encoded, escaped for JSON or HTML, in base64 or hexadecimal, or several of
- * these.
+ * Replaces pieces of secrets in a receiver's answer by `***`. Receivers quote requests in their errors: n8n's 404
+ * repeats the path of the webhook, debugging pages repeat all headers. The mask recognises pieces of six characters or
+ * more, in upper or lower case, also if they are percent-encoded, escaped for JSON or HTML, in base64 or hexadecimal,
+ * or in several of these.
  */
 export class EchoMask {
   readonly #pieces = new Set<string>();
@@ -31,12 +31,13 @@ export class EchoMask {
   constructor({ url, tokens }: Secrets) {
     const { pathname, search } = new URL(url);
     this.#learn(pathname, /[^/]+/g, pieceLength);
-    // A parameter without a value is a value itself. The names of the others are no secret.
+    // In a query, values are secret, and so are parameters without a value. The names of parameters with a value are
+    // not.
     this.#learn(search.slice(1), /(?<==)[^&]+|(?<=^|&)[^=&]+(?=&|$)/g, minTokenLength);
     for (const token of tokens) this.#learn(token, /.+/gs, minTokenLength, nothing);
   }
 
-  /** @param text of any encoding, as bytes or as a string */
+  /** @param text the answer, as bytes in any encoding or as a string */
   mask(text: Buffer | string): string {
     const bytes = typeof text === "string" ? toByteString(text) : text.toString("latin1");
     const hidden = this.#find(bytes, maxDepth).sort((a, b) => a.start - b.start);
@@ -50,8 +51,10 @@ export class EchoMask {
   }
 
   /**
+   * Learns the secrets in `text`.
+   *
    * @param parts matches the parts of `text` that are secret
-   * @param plain matches parts of which pieces are no secret
+   * @param plain matches the parts that are secret only as a whole, because their pieces stand in ordinary text
    */
   #learn(text: string, parts: RegExp, minLength: number, plain = word): void {
     for (const { bytes } of layersOf(toByteString(text))) {
@@ -68,7 +71,7 @@ export class EchoMask {
     }
   }
 
-  /** The places of `bytes` that have to be hidden, in any order; they may overlap. */
+  /** Returns the places in `bytes` that must be hidden, in any order; they may overlap. */
   #find(bytes: string, depth: number): { start: number; end: number }[] {
     const found: { start: number; end: number }[] = [];
     for (const layer of layersOf(bytes)) {
@@ -92,5 +95,5 @@ export class EchoMask {
   }
 }
 
-/** In a query a space is written as `+`. */
+/** Returns the text for comparison: in lower case, and with a space for `+`, which stands for a space in a query. */
 const fold = (bytes: string) => bytes.toLowerCase().replaceAll("+", " ");

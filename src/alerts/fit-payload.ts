@@ -1,35 +1,35 @@
 import type { Payload } from "./payload.ts";
 
-/** How a size is called in metrics and in the log. */
+/** The name of a size in metrics and in the log. */
 export type SizeName = "1M" | "64k" | "8k";
 
-/** A size that a body is cut to. */
+/** A size to which a body is cut. */
 interface BodySize {
   name: SizeName;
   maxBytes: number;
-  /** The longest text in the body, as JSON; ids, hashes and reasons are shorter. */
+  /** The longest text in the body, as JSON; ids, hashes and reasons are always shorter. */
   maxTextBytes: number;
-  /** A longer name keeps its end alone. */
+  /** The longest name in the body. Of a longer name only the end is kept. */
   maxNameBytes: number;
 }
 
-/** No name that DNS allows is longer. */
+/** The longest name that DNS allows. */
 const maxDnsNameBytes = 253;
-/** What is kept of a name that is too long: its end, which says whose it is. */
+/** How much is kept of a name that is too long: its end, which shows the name's owner. */
 const keptNameBytes = 100;
 
-/** The sizes in which an alert is offered to a receiver, each where the one before was refused. */
+/** The sizes in which an alert is offered to a receiver. A size is used if the receiver refused the size before it. */
 export const bodySizes: readonly BodySize[] = [
   { name: "1M", maxBytes: 1_048_576, maxTextBytes: 16_384, maxNameBytes: maxDnsNameBytes },
   { name: "64k", maxBytes: 64_000, maxTextBytes: 1_024, maxNameBytes: keptNameBytes },
   { name: "8k", maxBytes: 8_000, maxTextBytes: 320, maxNameBytes: keptNameBytes },
 ];
 
-/** The lists of names, in the order in which they get their room: what matched is cut last. */
+/** The lists of names, in the order in which they are filled: the names that matched are cut last. */
 const nameLists = ["matched_entries", "matched_sans", "all_sans"] as const;
 type Names = Record<(typeof nameLists)[number], string[]>;
 
-/** @returns what makes JSON of the payload that is no longer than `size.maxBytes`: the whole payload where that fits. */
+/** Returns a function that makes JSON of at most `size.maxBytes` bytes. It cuts the payload only if it does not fit. */
 export function fitPayload(payload: Payload): (size: BodySize) => string {
   const whole = JSON.stringify(payload);
   const wholeBytes = Buffer.byteLength(whole);
@@ -57,7 +57,7 @@ function cutPayload(payload: Payload, ordered: OrderedNames, size: BodySize): Pa
   };
 }
 
-/** Fills `room` bytes: the first name of each list, then as many more as there is room for, list by list. */
+/** Chooses names that fit into `room` bytes: the first of each list, then as many more as fit, list by list. */
 function chooseNames(ordered: Names, { maxNameBytes }: BodySize, room: number): Names {
   const kept: Names = { matched_entries: [], matched_sans: [], all_sans: [] };
   let left = room;
@@ -75,14 +75,14 @@ function chooseNames(ordered: Names, { maxNameBytes }: BodySize, room: number): 
 
 interface OrderedNames {
   names: Names;
-  /** The number of different names in all lists together. */
+  /** The number of different names in the three lists together. */
   distinctCount: number;
 }
 
 /**
- * Orders the names so that those come first that matter and are never cut: names that are equal to a watch entry (an entry:
- * to a name), then wildcards, then those with the fewest labels, then the shortest. In `all_sans`, the names that matched
- * come before all others.
+ * Orders each list so that the most important names come first, because the end of a list is cut: names that are equal
+ * to a watch entry (and entries that are equal to a name), then wildcards, then names with the fewest labels, then the
+ * shortest names. In `all_sans`, the names that matched come before all others.
  */
 function byImportance({
   matched_entries: entries,
@@ -102,14 +102,15 @@ function byImportance({
   return { names, distinctCount: distinct.size };
 }
 
-/** @param flagsOf what counts more than the form of a name, the most important first; false is better */
+/** @param flagsOf returns flags that count more than a name's form, the most important flag first; false sorts first */
 function sorted(names: string[], flagsOf: (name: string) => boolean[]): string[] {
-  // Rank and place in one number: a million names, which a server may send, are sorted in a moment.
+  // Each key is one number that holds rank and place, so that even a million names, which a server may send, are sorted
+  // in a moment.
   const keys = Float64Array.from(names, (name, i) => rankOf(name, flagsOf(name)) * maxNames + i).sort();
   return Array.from(keys, (key) => names[key % maxNames]!);
 }
 
-/** No message has room for more. */
+/** A number of names for which no message has room. */
 const maxNames = 2 ** 27;
 
 function rankOf(name: string, flags: boolean[]): number {
@@ -129,7 +130,7 @@ function cutName(name: string, maxNameBytes: number): string {
   return `…${end.subarray(Math.max(firstWhole, 0)).toString("utf8")}`;
 }
 
-/** The beginning of a text, which takes no more than `maxBytes` as JSON, without its quotation marks. */
+/** Returns as much of the beginning of a text as takes `maxBytes` in JSON, not counting the quotation marks. */
 function cutText(text: string, maxBytes: number): string {
   if (text.length * 6 <= maxBytes || jsonBytes(text) - 2 <= maxBytes) return text;
   const mark = "…";

@@ -2,46 +2,46 @@ import type { Delivery, Outcome } from "./outbox.ts";
 import { Patience } from "./patience.ts";
 import type { Severity } from "./payload.ts";
 
-/** The number of attempts under way at once, and of connections to the receiver. */
+/** The greatest number of attempts under way at once, and of connections to the receiver. */
 export const concurrency = 32;
-/** The number of events held at once. It is larger than `concurrency`, so that one statement claims or settles many. */
+/** The greatest number of events held at once: more than `concurrency`, so that one statement can claim many. */
 const maxHeld = 512;
 /**
- * While `concurrency` events wait already, claim only into 192 free places or more: every claim statement scans past the
- * rows that this process holds, so a small claim costs as much as a large one.
+ * The smallest number of free places for a claim while `concurrency` events wait already: every claim statement scans
+ * past the rows that this process holds, so a small claim costs as much as a large claim.
  */
 const smallestClaim = 192;
-/** Attempts and places that only `suspicious` events may use: a flood of renewals never delays a hijack. */
+/** The attempts and places that only `suspicious` events may use: a flood of renewals never delays a hijack. */
 const reservedAttempts = 8;
 const reservedPlaces = 64;
 /**
- * An event that waited this long for a connection is given back. Its lease is only 30 s longer than an attempt, and the
- * outcome has to be committed in that time, too.
+ * How long an event may wait for a connection before it is given back. Its lease is only 30 s longer than an attempt
+ * may take, and its outcome must be committed in these 30 s, too.
  */
 const maxWaitMs = 10_000;
 
 /** An event that this process holds, from its claim to the commit of its outcome. */
 export interface HeldEvent {
   readonly delivery: Delivery;
-  /** When its lease began, by the monotonic clock. Taken before the claim was sent, so never later than the database's time. */
+  /** The time just before the claim was sent, by the monotonic clock. The lease began no earlier. */
   readonly claimedMs: number;
-  /** `null` until the attempt has ended. */
+  /** The outcome of the attempt; `null` until the attempt has ended. */
   outcome: Outcome | null;
 }
 
 /**
- * The events that this process holds: they wait for a connection, are under way, or have an outcome that is not committed
- * yet. Their number is bounded, so that neither a slow receiver nor a slow database fills the memory. `suspicious` events
- * go first, and have places and connections that `info` events cannot take. While the receiver asks for patience, one
- * event is held at a time.
+ * The events that this process holds: they wait for a connection, are being sent, or have an outcome that is not
+ * committed yet. Their number is bounded, so that neither a slow receiver nor a slow database fills the memory.
+ * `suspicious` events go first, and have places and connections that `info` events cannot take. While the receiver asks
+ * for patience (it answered 429 or 503, see {@link Patience}), events are claimed one at a time.
  */
 export class HeldEvents {
   readonly #patience: Patience;
-  /** Events by id. An event leaves when its outcome is committed or when it was given back. */
+  /** The held events by id. An event leaves when its outcome is committed or when it is given back. */
   readonly #held = new Map<number, HeldEvent>();
   /** Events that wait for a connection, in the order of their claims. */
   readonly #waiting: Record<Severity, HeldEvent[]> = { suspicious: [], info: [] };
-  /** Events that waited longer than `maxWaitMs`, or would have to wait for the receiver. */
+  /** Events to give back: they waited longer than `maxWaitMs`, or the receiver asks for patience. */
   #overdue: HeldEvent[] = [];
   #underWay = 0;
   #reserved = 0;
@@ -55,7 +55,7 @@ export class HeldEvents {
     return this.#underWay > 0 || this.#reserved > 0;
   }
 
-  /** The number of events of this severity to claim now: 0 while enough others wait and few places are free. */
+  /** Returns how many events of this severity to claim now: 0 while enough others wait and few places are free. */
   claimable(severity: Severity): number {
     const free = this.freePlaces(severity);
     if (this.#patience.isAsked) return this.#mayClaimOne(severity) ? Math.min(free, 1) : 0;
@@ -63,8 +63,8 @@ export class HeldEvents {
   }
 
   /**
-   * While the receiver asks for patience: whether one event may be claimed. An `info` one has to wait until every
-   * `suspicious` one that this process still holds is back in the table, where it goes first.
+   * Whether one event may be claimed while the receiver asks for patience. An `info` event has to wait until this
+   * process has given back all `suspicious` events that it holds, because these are claimed first.
    */
   #mayClaimOne(severity: Severity): boolean {
     if (!this.#patience.allows(this.isBusy)) return false;
@@ -74,15 +74,15 @@ export class HeldEvents {
     );
   }
 
-  /** The number of further events of this severity that may be held. */
+  /** Returns how many more events of this severity may be held. */
   freePlaces(severity: Severity): number {
     const places = severity === "suspicious" ? maxHeld : maxHeld - reservedPlaces;
     return Math.max(places - this.#held.size - this.#reserved, 0);
   }
 
   /**
-   * Keeps a place for an event that is about to be claimed; false where no place is free, or while the receiver asks for
-   * patience.
+   * Keeps a place free for an event that is about to be claimed. Returns false if no place is free, or while the
+   * receiver asks for patience.
    */
   reserve(severity: Severity): boolean {
     if (this.#patience.isAsked || this.freePlaces(severity) === 0) return false;
@@ -97,8 +97,8 @@ export class HeldEvents {
 
   add(delivery: Delivery, claimedMs: number): void {
     if (delivery.postponedSeconds !== null) this.#patience.recall();
-    // We delivered this event already, but could not commit that before the lease ended, and have now claimed it again.
-    // Keep the success (it is valid under any lease) and do not post twice.
+    // We delivered this event already, but could not commit the success before the lease ended, and have now claimed
+    // the event again. Keep the success (it is valid under any lease) and do not post twice.
     const before = this.#held.get(delivery.id);
     if (before?.outcome?.delivered && before.delivery.issuanceId === delivery.issuanceId) return;
     const event = { delivery, claimedMs, outcome: null };
@@ -107,8 +107,8 @@ export class HeldEvents {
   }
 
   /**
-   * Takes the next event that may be tried now, and counts it as under way until {@link end}. `null`: no event may. Those
-   * that wait while the receiver asks for patience become {@link overdue}.
+   * Takes the next event that may be sent now, and counts it as under way until {@link end}. Returns `null` if none
+   * may. If the receiver's patience allows no attempt now, all waiting events become {@link overdue}.
    */
   next(): HeldEvent | null {
     this.dropOverdue();
@@ -125,13 +125,13 @@ export class HeldEvents {
     return event;
   }
 
-  /** Notes that an attempt has ended. `null`: its outcome is not known. */
+  /** Notes that an attempt has ended. `outcome` is `null` if the outcome is not known. */
   end(event: HeldEvent, outcome: Outcome | null): void {
     this.#underWay -= 1;
     event.outcome = outcome;
   }
 
-  /** Moves events that waited too long for a connection to {@link overdue}: they are no longer tried. */
+  /** Moves events that waited too long for a connection to {@link overdue}: this process no longer sends them. */
   dropOverdue(): void {
     const latestMs = performance.now() - maxWaitMs;
     for (const waiting of Object.values(this.#waiting)) {
@@ -139,12 +139,12 @@ export class HeldEvents {
     }
   }
 
-  /** Events whose outcome is not committed yet. */
+  /** Returns the events that have an outcome which is not committed yet. */
   ended(): HeldEvent[] {
     return [...this.#held.values()].filter(({ outcome }) => outcome !== null);
   }
 
-  /** Events to give back, so that any replica can claim them. */
+  /** Returns the events to give back, so that any replica can claim them. */
   overdue(): HeldEvent[] {
     return this.#overdue.filter((event) => this.#held.get(event.delivery.id) === event);
   }
@@ -152,7 +152,7 @@ export class HeldEvents {
   /** Removes events that were committed or given back. */
   remove(events: HeldEvent[]): void {
     for (const event of events) {
-      // If its lease had ended, the same id may have been claimed again meanwhile: that one stays.
+      // If the lease had ended, this process may have claimed the same id again: the newer claim stays.
       if (this.#held.get(event.delivery.id) === event) this.#held.delete(event.delivery.id);
     }
     this.#overdue = this.overdue();

@@ -1,10 +1,10 @@
 import type { SendResult } from "./answer.ts";
 import type { Delivery, Outcome } from "./outbox.ts";
 
-/** An event is given up when the receiver has said nothing but "later" to it for this long. */
+/** How long the receiver may answer an event with nothing but "later" before the event is given up. */
 const maxPostponedSeconds = 86_400;
 
-/** Decides what becomes of an event after an attempt: delivered, due again after a wait, or given up. */
+/** Decides whether an event is delivered, due again after a wait, or given up, from the result of an attempt. */
 export function outcomeOf(
   {
     id,
@@ -22,7 +22,7 @@ export function outcomeOf(
   }
   const failure = { ...claim, delivered: false, error: result.error };
   if (result.kind === "later") {
-    // Due at once, behind the others: `Patience` keeps the wait, for all events.
+    // The event is due at once, behind all events that are due already. `Patience` makes all of them wait.
     const isLast = (postponedSeconds ?? 0) >= maxPostponedSeconds;
     return { ...failure, retry_after_seconds: isLast ? null : 0 };
   }
@@ -31,7 +31,7 @@ export function outcomeOf(
   return { ...failure, retry_after_seconds: isLast ? null : backoffSeconds(failedAttempts) };
 }
 
-/** The wait after the n-th failed attempt: 1, 4, 16, 64, 256, then 300 s. */
+/** Returns the wait after the n-th failed attempt: 1, 4, 16, 64, 256, then 300 s. */
 export function backoffSeconds(failedAttempts: number): number {
   return Math.min(4 ** (failedAttempts - 1), 300);
 }

@@ -1,13 +1,13 @@
 import type { SendResult } from "./answer.ts";
 
-/** The rules of {@link Patience}, in milliseconds. */
+/** The durations that {@link Patience} uses, in milliseconds. */
 export interface PatienceTimes {
-  /** The wait where the receiver names none; it doubles with each refusal that follows, up to `longestWaitMs`. */
+  /** The wait if the receiver names none. It doubles with each "later" that follows, up to `longestWaitMs`. */
   firstWaitMs: number;
   longestWaitMs: number;
   /** The pause between the end of one attempt and the beginning of the next. */
   paceMs: number;
-  /** The pace ends when the receiver has refused nothing for this long. */
+  /** How long the receiver must not answer "later" before the pace ends. */
   calmMs: number;
 }
 
@@ -19,16 +19,16 @@ const defaultTimes: PatienceTimes = {
 };
 
 /**
- * What the receiver asked for when it answered "later" (429, or 503 with `Retry-After`): first a wait in which nothing is
- * sent, then a pace of one alert at a time. The pace ends after a minute without another "later".
+ * The receiver's request for patience: it answered "later" (429, or 503 with `Retry-After`). First nothing is sent for
+ * a wait, then one alert is sent at a time (the pace). The pace ends after a minute without another "later".
  *
- * Every process learns this by itself, from the answers to its own attempts. A restarted process, and another replica,
- * learn it from the table: see {@link recall}.
+ * A process learns of the request from an answer to one of its own attempts, or from the table, when it claims an event
+ * that the receiver answered with "later" before: see {@link recall}.
  */
 export class Patience {
   readonly #times: PatienceTimes;
   #nextWaitMs: number;
-  /** When the receiver last asked for patience. This and the following times are of the monotonic clock. */
+  /** The time at which the receiver last asked for patience. This and the next two times are of the monotonic clock. */
   #askedAtMs = Number.NEGATIVE_INFINITY;
   /** Nothing is sent before this time. */
   #untilMs = 0;
@@ -45,12 +45,12 @@ export class Patience {
     return performance.now() < this.#calmAtMs;
   }
 
-  /** Milliseconds until the next attempt may begin; 0 where it may begin now. */
+  /** Milliseconds until the next attempt may begin; 0 if it may begin now. */
   get waitMs(): number {
     return this.isAsked ? Math.max(this.#untilMs - performance.now(), 0) : 0;
   }
 
-  /** Whether an attempt may begin now, while others are under way or not. */
+  /** Whether an attempt may begin now. `isBusy`: other attempts are under way. */
   allows(isBusy: boolean): boolean {
     return !this.isAsked || (!isBusy && this.waitMs === 0);
   }
@@ -58,7 +58,7 @@ export class Patience {
   /** Takes note of an answer to an attempt that began at `begunMs`. */
   heard(result: SendResult, begunMs: number): void {
     const nowMs = performance.now();
-    // An attempt that was under way when the receiver asked tells nothing new: 32 refusals at once are one refusal.
+    // The answer to an attempt that was under way when the receiver asked is no news: 32 refusals at once count as one.
     const isNews = begunMs >= this.#askedAtMs;
     if (result.kind === "later") {
       this.#ask(nowMs, result.retryAfterSeconds, isNews);
@@ -69,8 +69,8 @@ export class Patience {
   }
 
   /**
-   * An event was claimed to which the receiver has said "later" before: to this process before it was restarted, or to
-   * another replica. The pace is kept from now on, without a burst of attempts to find out again.
+   * To be called for a claimed event that the receiver answered with "later" before: to another replica, or to this
+   * process before a restart. The pace then begins at once, without a burst of attempts that finds out again.
    */
   recall(): void {
     if (!this.isAsked) this.#calmAtMs = performance.now() + this.#times.calmMs;

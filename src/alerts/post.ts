@@ -16,11 +16,11 @@ export interface PosterOptions {
   patience: Patience;
   /** Called when `held` has outcomes to commit, or events to give back. */
   onEnded: () => void;
-  /** Called when an attempt has ended while the receiver asks for patience: the next one has to be claimed. */
+  /** Called when an attempt has ended while the receiver asks for patience: the next event must be claimed. */
   onPatience: () => void;
 }
 
-/** Posts the events that are held, as many at once as the receiver and the bounds of `held` allow. */
+/** Posts held events, as many at once as the receiver's patience and the bounds of `held` allow. */
 export class Poster {
   readonly #options: PosterOptions;
   readonly #report: DeliveryReport;
@@ -32,7 +32,7 @@ export class Poster {
     this.#report = new DeliveryReport(options);
   }
 
-  /** Begins an attempt for each held event that may be tried now. Their outcomes go to `held`. */
+  /** Begins an attempt for each held event that may be sent now. The outcomes of the attempts go to `held`. */
   postWaiting(): void {
     const { held, onEnded } = this.#options;
     if (this.#isStopping) return;
@@ -40,16 +40,16 @@ export class Poster {
     if (held.overdue().length > 0) onEnded();
   }
 
-  /** Begins no attempts any more. */
+  /** From this call on no further attempt begins. */
   stop(): void {
     this.#isStopping = true;
   }
 
-  /** Ends the attempts that are under way. Those without a success have no known outcome and do not count. */
+  /** Ends the attempts that are under way. Attempts without a success have no known outcome and do not count. */
   async cutOff(): Promise<void> {
     this.#isCutOff = true;
     await this.#options.sender.close();
-    await new Promise(setImmediate); // attempts whose answer is here already get to say so
+    await new Promise(setImmediate); // an attempt whose answer has arrived already can still note its outcome
   }
 
   async #post(event: HeldEvent): Promise<void> {
@@ -79,8 +79,8 @@ export class Poster {
 }
 
 /**
- * The same in all attempts of one event, and unique across databases: alert ids start again in a new database, and
- * receivers remember the ids that they have seen.
+ * Returns the `webhook-id`: the same for all attempts of one event, and unique across databases. (In a new database the
+ * alert ids start again, and receivers remember the ids that they have seen.)
  */
 function webhookId(delivery: { id: number; issuanceId: string }): string {
   return `certwatch_${delivery.id}_${delivery.issuanceId.slice(0, 16)}`;

@@ -14,7 +14,7 @@ export interface PrunerOptions {
   onError: (error: unknown) => void;
 }
 
-/** The cleanup loop: deletes alerts that are older than the retention, in batches that lock little. */
+/** Makes the cleanup loop, which deletes alerts older than the retention, in batches, so that locks are short. */
 export function createPruner({ db, log, intervalSeconds, retentionSeconds, onError }: PrunerOptions): Loop {
   const step = async (signal: AbortSignal) => {
     let deleted = 0;

@@ -8,9 +8,9 @@ import type { Severity } from "./payload.ts";
 import { releaseDeliveries, settleDeliveries } from "./sql/settle-deliveries.ts";
 
 const deadlineMs = 10_000;
-/** The pause before an outcome is tried again on a row that somebody else has locked. */
+/** The pause before we try again to write an outcome into a row that somebody else has locked. */
 const lockedMs = 200;
-/** How long a stop keeps trying. */
+/** How long a stop keeps trying to write outcomes into locked rows. */
 const finishPatienceMs = 1_500;
 
 export interface SettlerOptions {
@@ -26,8 +26,8 @@ export interface SettlerOptions {
 }
 
 /**
- * Writes the outcomes of attempts into the table, and gives back events that waited too long for an attempt. Both kinds
- * leave `held`.
+ * Writes the outcomes of attempts into the table, and gives back events that waited too long for an attempt. In both
+ * cases the event leaves `held`.
  */
 export class Settler {
   readonly loop: Loop;
@@ -45,8 +45,8 @@ export class Settler {
   }
 
   /**
-   * Ends the work at a stop, when no attempt is under way any more: writes the last outcomes down, gives all other events
-   * back, and logs the outcomes that could not be written. Never rejects.
+   * Ends the work at a stop, once no attempt is under way: commits the last outcomes, gives back all other events, and
+   * logs the outcomes that could not be committed. Never rejects.
    */
   async finish(): Promise<void> {
     const { db, held, onError } = this.#options;
@@ -62,7 +62,7 @@ export class Settler {
       const unfinished = held.removeUnfinished();
       if (unfinished.length > 0) await releaseDeliveries(db, claimsOf(unfinished), deadlineMs);
     } catch (error) {
-      // The database is away: these events wait until their lease ends, as after a crash.
+      // The database cannot be reached: these events wait until their leases end, as after a crash.
       onError(error);
     }
   }
@@ -78,7 +78,7 @@ export class Settler {
     return hasLocked ? lockedMs : 0;
   }
 
-  /** @returns true where somebody else has locked some of the rows: those events stay held, with their outcomes. */
+  /** @returns true if somebody else has locked some of the rows: their events stay held, with their outcomes. */
   async #settleEnded(ended: HeldEvent[]): Promise<boolean> {
     const { db, held, onDue } = this.#options;
     const outcomes = ended.map(({ outcome }) => outcome!);

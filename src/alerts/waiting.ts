@@ -4,7 +4,7 @@ import type { CertificateRow } from "./outbox.ts";
 const maxWaiting = 100_000;
 const maxWaitingBytes = 256 * 1024 * 1024;
 const batchSize = 500;
-/** How much one statement carries, so that it ends within its deadline; a larger certificate goes alone. */
+/** The most bytes in one statement, so that it ends within its deadline. A larger certificate has its own statement. */
 const maxBatchBytes = 8 * 1024 * 1024;
 
 interface Waiting {
@@ -12,9 +12,9 @@ interface Waiting {
   bytes: number;
 }
 
-/** Matched certificates that wait in memory for their commit, in the order of arrival. Bounded in number and in bytes. */
+/** Matched certificates that wait in memory for their commit, in the order of arrival, bounded in number and bytes. */
 export class WaitingCertificates implements Iterable<Waiting> {
-  /** By certificate key: the same certificate waits once. */
+  /** The certificates by certificate key, so that a certificate that arrives twice waits only once. */
   readonly #waiting = new Map<string, Waiting>();
   #bytes = 0;
 
@@ -26,7 +26,7 @@ export class WaitingCertificates implements Iterable<Waiting> {
     return this.#waiting.has(certificateKey);
   }
 
-  /** False where there is no room. The certificate must not be waiting already. */
+  /** Adds a certificate that is not waiting yet. Returns false if there is no room. */
   add(row: CertificateRow): boolean {
     const bytes = approximateBytes(row);
     if (this.size >= maxWaiting || this.#bytes + bytes > maxWaitingBytes) return false;
@@ -35,7 +35,7 @@ export class WaitingCertificates implements Iterable<Waiting> {
     return true;
   }
 
-  /** The certificates for the next statement. They go on waiting until {@link delete}. */
+  /** Returns the certificates for the next statement. They stay here until {@link delete}. */
   nextBatch(): CertificateRow[] {
     const rows: CertificateRow[] = [];
     let batchBytes = 0;

@@ -5,20 +5,21 @@ import { Connections } from "./connections.ts";
 import { EchoMask } from "./echo-mask.ts";
 import type { Payload } from "./payload.ts";
 
-/** Where alerts are posted, and with which credentials. */
+/** The receiver of alerts, with credentials. */
 export interface WebhookTarget {
-  /** Has no credentials in it: they are in `authorization`. */
+  /** The receiver's URL, without credentials: these are in `authorization`. */
   url: string;
   timeoutSeconds: number;
   /**
-   * Each signs every body: `whsec_...` or plain base64. Two while a secret is being changed; none: nothing is signed.
+   * The secrets that sign every body, each `whsec_...` or plain base64: one; two while a secret is being changed; or
+   * none, then nothing is signed.
    */
   secrets: readonly string[];
-  /** The value of the `Authorization` header. `null`: no such header. */
+  /** The value of the `Authorization` header; `null`: no such header is sent. */
   authorization: string | null;
 }
 
-/** How long the body of an answer is read. Its status is known by then, and decides alone. */
+/** How long we read the body of an answer. The status, which alone decides, is known by then. */
 const maxBodyMs = 1_000;
 
 /** Posts JSON to one receiver. */
@@ -39,11 +40,11 @@ export class WebhookSender {
   }
 
   /**
-   * Makes one attempt. Only 2xx is success; redirects are not followed. A receiver that answers 413 gets the alert again at
-   * once, cut to a smaller size: all of that is one attempt. Never rejects. Ends within the configured time-out, or when the
-   * sender is closed.
+   * Makes one attempt. Only 2xx is success; redirects are not followed. A receiver that answers 413 gets the alert
+   * again at once, cut to a smaller size: this is still the same attempt. Never rejects. Ends within the configured
+   * time-out, or when the sender is closed.
    *
-   * @param webhookId is the same in all attempts of one alert (Standard Webhooks: `webhook-id`).
+   * @param webhookId the header `webhook-id` of Standard Webhooks, the same in all attempts of one alert.
    */
   async send(payload: Payload, webhookId: string): Promise<SendResult> {
     const { url, timeoutSeconds } = this.#target;
@@ -51,7 +52,7 @@ export class WebhookSender {
     let result: SendResult = { kind: "failed", error: "" };
     for (const body of this.#bodies.of(payload)) {
       const reduced = body.size === "1M" ? {} : { reducedTo: body.size };
-      // AbortSignal.timeout cannot be cleared: it would fire, and make an error, long after the attempt has ended.
+      // Not AbortSignal.timeout, which cannot be cleared: it would fire, and make an error, long after the attempt.
       const timeout = new AbortController();
       try {
         const answer = await this.#post(body, webhookId, deadlineMs, timeout);
@@ -67,7 +68,7 @@ export class WebhookSender {
     return result;
   }
 
-  /** Rejects when the time-out is over, or with the error of the connection. */
+  /** Posts one body. Rejects when the time-out is over, or with the error of the connection. */
   async #post(
     { json }: Body,
     webhookId: string,
@@ -87,7 +88,7 @@ export class WebhookSender {
     }
   }
 
-  /** Closes the connections. Attempts under way fail at once. Can be called again. */
+  /** Closes the connections. Attempts under way fail at once. Calling this twice is safe. */
   async close(): Promise<void> {
     await this.#connections.close();
   }
@@ -109,9 +110,9 @@ export class WebhookSender {
   }
 }
 
-/** What of the configuration, apart from the URL, must not be shown. */
+/** Returns the secrets of the configuration that do not stand in the URL. */
 function tokensOf({ authorization, secrets }: WebhookTarget): string[] {
-  // The scheme is no secret: "Bearer" stands in many an error.
+  // The scheme is no secret: the word "Bearer" stands in many errors.
   const credentials = authorization?.replace(/^[a-z]+ +/i, "") ?? "";
   const basic = /^basic /i.test(authorization ?? "") ? Buffer.from(credentials, "base64").toString() : "";
   const password = basic.slice(basic.indexOf(":") + 1);
@@ -119,10 +120,10 @@ function tokensOf({ authorization, secrets }: WebhookTarget): string[] {
 }
 
 /**
- * Aborts after `ms`, but not before the sockets were read once more. A timer that is late, since the process was stopped or
- * its loop blocked, fires before Node.js reads what has arrived meanwhile: the answer may be there.
+ * Aborts after `ms`, but not before Node.js has read the sockets once more. After a pause of the process, or of its
+ * event loop, Node.js runs late timers before it reads the sockets, and the answer may be waiting there.
  *
- * @returns what cancels it
+ * @returns a function that cancels the abort
  */
 function abortIn(ms: number, controller: AbortController): () => void {
   let immediate: NodeJS.Immediate | undefined;

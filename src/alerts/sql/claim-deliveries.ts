@@ -4,9 +4,9 @@ import type { Severity } from "../payload.ts";
 
 /**
  * Claims up to `limit` due events of one severity, the longest due first, for `leaseSeconds` by the database's clock.
- * Never claims a row that certwatch did not record, whatever somebody wrote into that row. No two replicas get the same
- * event. After a crash the event stays leased until the lease ends; then it is due again for any replica, and the next
- * claim counts the expired one.
+ * Never claims a row that certwatch did not record, whatever somebody wrote into the row. No two replicas get the same
+ * event. If a process crashes after the claim, the event stays leased until the lease ends; then any replica may claim
+ * the event again, and this claim raises `expired_claims`.
  */
 export async function claimDeliveries(
   db: Database,
@@ -36,8 +36,8 @@ export async function claimDeliveries(
 }
 
 /**
- * Milliseconds, by the database's clock, until an event of this severity is due and held by nobody; Infinity where no
- * event waits.
+ * Returns the milliseconds, by the database's clock, until an event of this severity is due and nobody holds it;
+ * Infinity if no event waits for delivery.
  */
 export async function millisecondsToNextDelivery(
   db: Database,

@@ -7,7 +7,7 @@ export interface AlertCounts {
   suspiciousLastHour: number;
 }
 
-/** Counts rows for the gauges, which so survive a restart. Each count reads an index of its own. */
+/** Counts rows for the gauges, so that the gauges survive a restart. Each count reads its own index. */
 export async function countAlerts(db: Database, deadlineMs: number): Promise<AlertCounts> {
   const [row] = await db.query<AlertCounts>(
     {

@@ -3,7 +3,7 @@ import type { Queryable } from "../../db/statement.ts";
 /** A row of `public.alerts` for a person to read. Rows that the Python service wrote have no basis and no reason. */
 export interface AlertRow {
   id: number;
-  /** When certwatch recorded it, or, for rows of the Python service, when the feed saw it; epoch seconds. */
+  /** The time at which certwatch recorded the row; in rows of the Python service, `seen_at`. Epoch seconds. */
   at: number;
   severity: string;
   state: AlertState;
@@ -20,8 +20,8 @@ export interface AlertRow {
 }
 
 /**
- * `in grace`: not judged yet. `waiting`: waits for its delivery. `observed`: recorded in observer mode, and nobody
- * delivers it. `not delivered`: the Python service did not deliver it, and nobody will.
+ * The state of an alert. `in grace`: not judged yet. `waiting`: waits for its delivery. `observed`: recorded in
+ * observer mode, not to be delivered. `not delivered`: the Python service did not deliver this row, and nobody will.
  */
 export type AlertState = "in grace" | "waiting" | "delivered" | "given up" | "observed" | "not delivered";
 

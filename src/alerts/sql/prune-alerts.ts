@@ -1,12 +1,12 @@
 import type { Database } from "../../db/pool.ts";
 
 /**
- * Deletes up to `limit` rows that are older than the retention and have no work left. A row is as old as the later of
- * `seen_at` and `recorded_at`, so that a feed with a wrong clock never prunes a fresh row. An event that was recognised by
- * serial number stays longer, until the retention has passed since the certificate's `not_after`: while a copy with the
- * same validity is still of use to an attacker, the copy must find the excuse taken.
+ * Deletes up to `limit` rows that are older than the retention and have no work left. The later of `seen_at` and
+ * `recorded_at` counts, so that a wrong clock of a feed never prunes a new row. An event that was recognised by serial
+ * number stays longer, until the retention has passed since the certificate's `not_after`: as long as a copy with the
+ * same validity is of use to an attacker, the row must show that the excuse is taken.
  *
- * @returns the number of deleted rows, and how many of those were never delivered.
+ * @returns the number of deleted rows, and how many of these were never delivered.
  */
 export async function pruneAlerts(
   db: Database,

@@ -1,9 +1,9 @@
 import type { Queryable } from "../../db/statement.ts";
 
 export interface RedeliverOptions {
-  /** Leaves out events that were given up (in observer mode: recorded) earlier; epoch seconds. `null`: leaves out none. */
+  /** Leaves out events given up (in observer mode: recorded) before this time, epoch seconds; `null`: includes all. */
   sinceEpochSeconds: number | null;
-  /** True: events that were recorded in observer mode, too. */
+  /** Whether to include events that were recorded in observer mode. */
   includeObserved: boolean;
   deadlineMs: number;
 }
@@ -14,16 +14,16 @@ export interface Redelivered {
   count: number;
 }
 
-/** Chooses events only: never a pending certificate, never a row from before certwatch (`recorded_at` is null). */
+/** Chooses only events: no pending certificates, and no rows from before certwatch (in these `recorded_at` is null). */
 const toRedeliver = `
   severity IN ('info', 'suspicious') AND recorded_at IS NOT NULL AND NOT delivered AND next_attempt_at IS NULL
   AND (given_up_at IS NOT NULL OR $2::boolean)
   AND ($1::float8 IS NULL OR COALESCE(given_up_at, recorded_at) >= to_timestamp($1))`;
 
 /**
- * Makes given-up events due again, with all their attempts, in one statement. Passes over events that are due already,
- * so it is safe to run twice, and events that somebody else has locked. A delivering replica finds them at its next
- * poll.
+ * Makes given-up events due again, with no attempt used up, in one statement. Passes over events that are due already,
+ * so running it twice is safe, and over rows that somebody else has locked. A replica that delivers finds the events at
+ * its next poll.
  */
 export async function redeliver(db: Queryable, options: RedeliverOptions): Promise<Redelivered[]> {
   return await db.query<Redelivered>(

@@ -6,13 +6,13 @@ const awaitsOutcome = `a.id = o.id AND COALESCE(a.issuance_id, '') = o.issuance_
             AND (o.delivered OR a.lease_until = o.lease::timestamptz)`;
 
 /**
- * Writes the outcomes of attempts down and ends their claims, in one statement. A success is written whoever holds the
- * row now. A failure is written only under its own lease, so that a late failure does not disturb the replica that took
- * over. Safe to run twice. After a crash before this statement the attempt is repeated, with the same `webhook-id`, when
- * the lease has ended.
+ * Writes the outcomes of attempts and ends their claims, in one statement. A success is written even if another process
+ * holds the row now. A failure is written only while its own lease is in the row, so that a late failure does not
+ * disturb the replica that took over. Safe to run twice. If a process crashes before this statement, the attempt is
+ * repeated, with the same `webhook-id`, when the lease has ended.
  *
- * @returns the ids of rows that somebody else has locked: run it again for these. So a row that is locked for long, by
- * hand for instance, never holds up the others.
+ * @returns the ids of the rows that somebody else has locked: run the statement again for these. So a row that is
+ *   locked for long, for instance by hand, never holds up the others.
  */
 export async function settleDeliveries(
   db: Database,
@@ -53,8 +53,8 @@ export async function settleDeliveries(
 }
 
 /**
- * Ends claims without an attempt: the events are due at once, for any replica. Events whose rows somebody else has locked
- * wait until their lease ends.
+ * Ends claims without an attempt: any replica may claim the events at once. Events whose rows somebody else has locked
+ * wait until their leases end.
  */
 export async function releaseDeliveries(
   db: Database,

@@ -1,15 +1,15 @@
 import type { Database } from "../../db/pool.ts";
 
-/** An event is given up after this many claims without an outcome: something kills every process that sends it. */
+/** How many claims without an outcome make us give an event up: something kills every process that sends it. */
 export const maxExpiredClaims = 20;
 
 /**
- * `expired_claims` is raised by the *next* claim. A row that is being given up will have no next claim, so its last lease
- * is added here.
+ * The number of expired claims of a row. `expired_claims` is raised only by the *next* claim, and a row that is being
+ * given up has no next claim, so its last lease is added here.
  */
 const expiredClaims = `(expired_claims + (lease_until IS NOT NULL)::int)`;
 
-/** Gives up events whose claims keep expiring, and returns their ids. Safe to run twice. */
+/** Gives up events with `maxExpiredClaims` expired claims, and returns their ids. Safe to run twice. */
 export async function giveUpExpired(db: Database, deadlineMs: number): Promise<number[]> {
   const rows = await db.query<{ id: number }>(
     {
@@ -33,8 +33,8 @@ export async function giveUpExpired(db: Database, deadlineMs: number): Promise<n
 }
 
 /**
- * Makes events due that a replica in observer mode recorded within the last hour, and returns their ids. Safe to run
- * twice.
+ * Makes the events due that a replica in observer mode recorded within the last hour, and returns their ids. Safe to
+ * run twice.
  */
 export async function adoptObserved(db: Database, deadlineMs: number): Promise<number[]> {
   const rows = await db.query<{ id: number }>(

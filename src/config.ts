@@ -38,7 +38,7 @@ export interface Config {
   suspiciousGraceSeconds: number;
   watchRefreshIntervalSeconds: number;
   precertMatch: "serial" | "tbs";
-  /** How long a feed that delivered before may be silent before the connection is given up; 0: for ever. */
+  /** How long a feed that delivered before may be silent before we connect again; 0: a silent feed is left alone. */
   feedIdleTimeoutSeconds: number;
   feedMaxMessageBytes: number;
   logLevel: LogLevel;

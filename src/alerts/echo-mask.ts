@@ -2,7 +2,7 @@ import { blobsOf, layersOf, toByteString } from "./decodings.ts";
 
 /** The secrets that a quotation of the receiver's answer must not contain. */
 export interface Secrets {
-  /** The receiver's URL. Secret are its path (whoever knows the path may post) and the values in its query. */
+  /** The receiver's URL. Its path and the values in its query are secret: whoever knows the path may post. */
   url: string;
   /** Tokens, passwords, keys. */
   tokens: string[];

@@ -9,7 +9,7 @@ interface BodySize {
   maxBytes: number;
   /** The longest text in the body, as JSON; ids, hashes and reasons are always shorter. */
   maxTextBytes: number;
-  /** The longest name in the body. Of a longer name only the end is kept. */
+  /** The longest name in the body. A longer name is cut to its end. */
   maxNameBytes: number;
 }
 

@@ -35,7 +35,7 @@ function number(fallback: number, form: RegExp, limits: { min: number; max: numb
     });
 }
 
-/** Returns what is wrong with a URL that must begin with one of `schemes` (e.g. `ws://`), or `null`. */
+/** Returns what is wrong with a URL that must begin with one of `schemes` (e.g. `ws://`); `null` if it is valid. */
 export function url(schemes: string[], text: string): string | null {
   if (!URL.canParse(text)) return `not a URL: allowed is one that starts with ${schemes.join(" or ")}`;
   const { protocol, hash, username, password } = new URL(text);
@@ -65,7 +65,7 @@ export function checked(problemOf: (text: string) => string | null) {
 /** Base64 with all of its padding or without any. */
 const base64Form = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/;
 
-/** Returns what is wrong with one or two Standard Webhooks secrets, or `null`. Two let a receiver change its secret. */
+/** Returns what is wrong with one Standard Webhooks secret, or with a new and an old one; `null` if they are valid. */
 export function secretsProblem(text: string): string | null {
   const secrets = text.split(/\s+/);
   if (secrets.length > 2)
@@ -81,11 +81,11 @@ function isSecret(text: string): boolean {
   return byteLength >= 24 && byteLength <= 64;
 }
 
-/** Returns what is wrong with the value of an HTTP header, or `null`. */
+/** Returns what is wrong with the value of an HTTP header; `null` if it is valid. */
 export const oneLine = (text: string) =>
   /^[\x20-\x7e]+$/.test(text) ? null : "allowed is one line of printable ASCII";
 
-/** Returns what is wrong with a Postgres connection string, or `null`. */
+/** Returns what is wrong with a Postgres connection string; `null` if it is valid. */
 export function dsnProblem(text: string): string | null {
   try {
     // This also reads the certificate files that the DSN names: a missing file is a bad configuration.

@@ -13,7 +13,7 @@ export interface FeedClientOptions {
   name: string;
   userAgent: string;
   maxMessageBytes: number;
-  /** How long a feed that delivered before may be silent before the connection is given up; 0: for ever. */
+  /** How long a feed that delivered before may be silent before we connect again; 0: a silent feed is left alone. */
   idleTimeoutSeconds: number;
   /** Time between two pings. Default: 20 s. */
   pingIntervalMs?: number;

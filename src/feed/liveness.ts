@@ -5,7 +5,7 @@ export const defaultPingIntervalMs = 20_000;
 
 export interface LivenessOptions {
   pingIntervalMs: number;
-  /** How long a feed that delivered before may be silent before it is called dead; 0: for ever. */
+  /** How long a feed that delivered before may be silent before `onDead` is called; 0: a silent feed is left alone. */
   idleTimeoutSeconds: number;
   /** Whether a message came since the last call. */
   takeReceived: () => boolean;

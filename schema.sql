@@ -68,6 +68,11 @@ ALTER TABLE public.alerts
   ADD COLUMN IF NOT EXISTS judge_at        TIMESTAMPTZ,  -- end of the grace
   ADD COLUMN IF NOT EXISTS match_basis     TEXT,         -- fingerprint, tbs, serial or none
   ADD COLUMN IF NOT EXISTS reason          TEXT,         -- the verdict in one sentence
+  ADD COLUMN IF NOT EXISTS event_type      TEXT,         -- certificate.suspicious, .escalated, .cleared or .known; null while pending
+  -- Incidents. A suspicious event opens one, an all-clear closes it.
+  ADD COLUMN IF NOT EXISTS incident_key    TEXT,         -- the same in the page and in its all-clear
+  ADD COLUMN IF NOT EXISTS cleared_at      TIMESTAMPTZ,  -- when the all-clear of this suspicious event was decided
+  ADD COLUMN IF NOT EXISTS merged_at       TIMESTAMPTZ,  -- when the last certificate was merged into this event
   ADD COLUMN IF NOT EXISTS payload         JSONB,        -- the webhook's body, less what the verdict adds
   -- Delivery.
   ADD COLUMN IF NOT EXISTS next_attempt_at TIMESTAMPTZ,  -- set while there is something to deliver
@@ -105,6 +110,9 @@ CREATE INDEX IF NOT EXISTS alerts_given_up ON public.alerts (given_up_at) WHERE 
 -- Of observer mode: a replica that delivers looks here for what it may adopt.
 CREATE INDEX IF NOT EXISTS alerts_observed ON public.alerts (recorded_at)
   WHERE next_attempt_at IS NULL AND given_up_at IS NULL AND NOT delivered;
+CREATE INDEX IF NOT EXISTS alerts_incident_key ON public.alerts (incident_key) WHERE incident_key IS NOT NULL;
+-- Open incidents are looked up in the inventory again and again.
+CREATE INDEX IF NOT EXISTS alerts_open ON public.alerts (recorded_at) WHERE severity = 'suspicious' AND cleared_at IS NULL;
 CREATE INDEX IF NOT EXISTS alerts_suspicious ON public.alerts (recorded_at) WHERE severity = 'suspicious';
 
 COMMIT;

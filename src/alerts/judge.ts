@@ -6,10 +6,12 @@ import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Deliverer } from "./deliver.ts";
+import { reportJudged } from "./judge-report.ts";
 import { NextLook } from "./next-look.ts";
-import type { JudgedCertificate, Judgement, Verdict } from "./outbox.ts";
+import type { Judgement, Verdict } from "./outbox.ts";
 import { dueCertificates, millisecondsToNextDue } from "./sql/due-certificates.ts";
 import { judgeCertificates } from "./sql/judge-certificates.ts";
+import { openIncidentsWithoutTbs } from "./sql/open-incidents.ts";
 import { verdictOf } from "./verdict.ts";
 
 const batchSize = 500;
@@ -133,6 +135,9 @@ export class Judge {
     const claimed = new Set<string>();
     const verdicts: Verdict[] = [];
     const later: PendingCertificate[] = [];
+    const closable = await this.#closableIncidents(
+      certificates.filter(({ id }) => recognitions.get(id)!.basis !== "none"),
+    );
     for (const certificate of certificates) {
       const recognition = recognitions.get(certificate.id)!;
       if (onlyKnown && recognition.basis === "none") continue;
@@ -142,9 +147,27 @@ export class Judge {
         continue;
       }
       for (const claim of claims) claimed.add(claim);
-      verdicts.push(verdictOf(certificate, recognition, this.#options.precertMatch));
+      const verdict = verdictOf(certificate, recognition, this.#options.precertMatch);
+      verdicts.push({ ...verdict, closable: closable.get(certificate.issuanceId) ?? [] });
     }
     return { verdicts, later };
+  }
+
+  /**
+   * The open incidents, without TBS hash, of the issuances of these recognised certificates that would be recognised
+   * themselves by now: ids by issuance.
+   */
+  async #closableIncidents(recognised: PendingCertificate[]): Promise<Map<string, number[]>> {
+    const issuanceIds = [...new Set(recognised.map(({ issuanceId }) => issuanceId))];
+    if (issuanceIds.length === 0) return new Map();
+    const open = await openIncidentsWithoutTbs(this.#options.db, issuanceIds, deadlineMs);
+    if (open.length === 0) return new Map();
+    const recognitions = await this.#inventory.recognise(open);
+    const closable = open.filter(({ id }) => recognitions.get(id)!.basis !== "none");
+    const byIssuance = new Map<string, number[]>();
+    for (const { id, issuanceId } of closable)
+      byIssuance.set(issuanceId, [...(byIssuance.get(issuanceId) ?? []), id]);
+    return byIssuance;
   }
 
   /**
@@ -164,7 +187,7 @@ export class Judge {
             0,
           )
         : await deliverer.claimWhile(verdicts, commit);
-    this.#report(judged);
+    reportJudged(judged, this.#options);
     const judgedIds = new Set(judged.map(({ id }) => id));
     return verdicts.filter(({ id }) => !judgedIds.has(id));
   }
@@ -172,32 +195,4 @@ export class Judge {
   #leaveAlone(id: number, forMs: number): void {
     if (this.#leftAlone.size < maxLeftAlone) this.#leftAlone.set(id, performance.now() + forMs);
   }
-
-  #report(judged: JudgedCertificate[]): void {
-    const { log, metrics } = this.#options;
-    for (const certificate of judged) {
-      const alert = logFields(certificate);
-      if (!certificate.isEvent) {
-        metrics.alertsMerged.inc();
-        log.debug({ alert }, "merged into the event of its issuance");
-        continue;
-      }
-      metrics.alerts.inc({ severity: certificate.severity });
-      if (certificate.severity === "suspicious")
-        log.warn({ alert }, "SUSPICIOUS certificate for a watched name");
-      else log.info({ alert }, "known certificate for a watched name");
-    }
-  }
-}
-
-function logFields(judged: JudgedCertificate) {
-  return {
-    id: judged.id,
-    severity: judged.severity,
-    match_basis: judged.matchBasis,
-    reason: judged.reason,
-    matched_entries: judged.matchedEntries,
-    matched_sans: judged.matchedSans,
-    issuer: judged.issuer,
-  };
 }

@@ -1,5 +1,5 @@
 import type { DerState } from "../issuance/pending.ts";
-import type { RecordedPayload, Severity } from "./payload.ts";
+import type { EventType, RecordedPayload, Severity } from "./payload.ts";
 
 // The types of the outbox, in the order in which a row of public.alerts lives. docs/architecture.md has the picture.
 //
@@ -58,8 +58,12 @@ export interface Verdict {
    */
   follows_known: boolean;
   reason: string;
-  /** The reason to give where the issuance already has an event of the other severity. */
+  /** The reason to give where the event escalates a known issuance, or closes an open incident. */
   reason_after_other: string;
+  /** The TBS hash of the inventory row that recognised the certificate: it stands in for a certificate without DER. */
+  row_tbs_sha256: string | null;
+  /** Open incidents of the issuance whose certificates, without TBS hash, would be recognised by now: ids. */
+  closable: number[];
 }
 
 /** A verdict to commit. */
@@ -72,6 +76,7 @@ export interface Judgement extends Verdict {
 export interface JudgedCertificate {
   id: number;
   severity: Severity;
+  eventType: EventType;
   /** False: the certificate was merged into the event of this severity that its issuance has; its row is gone. */
   isEvent: boolean;
   matchBasis: string;
@@ -91,6 +96,10 @@ export interface Delivery {
   /** Attempts made before this one. */
   attempts: number;
   severity: Severity;
+  /** `null` for an event of version 0.1.0. */
+  eventType: EventType | null;
+  /** The incident that the event opens or closes; `null`: none. */
+  incidentKey: string | null;
   issuanceId: string;
   matchBasis: string;
   reason: string;

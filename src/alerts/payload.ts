@@ -5,6 +5,16 @@ import type { Match } from "../watchlist/matcher.ts";
 /** `info`: the certificate is one's own. `suspicious`: nothing in the inventory belongs to it. */
 export type Severity = "info" | "suspicious";
 
+/**
+ * What an event does: `suspicious` opens an incident; `escalated` opens one for an issuance that was reported as known;
+ * `cleared` closes an incident; `known` needs no action.
+ */
+export type EventType =
+  | "certificate.suspicious"
+  | "certificate.escalated"
+  | "certificate.cleared"
+  | "certificate.known";
+
 /** What a webhook receives, as JSON. Absent values are `null`, never missing. Times are epoch seconds. */
 export interface Payload extends RecordedFields {
   severity: Severity;
@@ -15,6 +25,11 @@ export interface Payload extends RecordedFields {
   match_basis: string;
   /** The verdict in one English sentence. */
   reason: string;
+  type: EventType;
+  /** `alerting` opens the incident of `incident_key`, `ok` closes it or opens none. */
+  state: "alerting" | "ok";
+  /** The same in the page and in the all-clear that closes its incident; `null` where there is no incident. */
+  incident_key: string | null;
 }
 
 /** The fields that are known when a certificate is recorded, and those that its verdict will need. */
@@ -108,6 +123,8 @@ const unknown: RecordedFields = {
 export function toPayload(alert: {
   id: number;
   severity: Severity;
+  eventType: EventType | null;
+  incidentKey: string | null;
   issuanceId: string;
   matchBasis: string;
   reason: string;
@@ -134,6 +151,9 @@ export function toPayload(alert: {
     issuance_id: alert.issuanceId,
     match_basis: alert.matchBasis,
     reason: alert.reason,
+    type: alert.eventType ?? (alert.severity === "info" ? "certificate.known" : "certificate.suspicious"),
+    state: alert.severity === "info" ? "ok" : "alerting",
+    incident_key: alert.incidentKey,
     names_truncated: recorded.names_truncated,
   };
 }

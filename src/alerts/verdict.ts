@@ -2,6 +2,7 @@ import { precertificateUpdateType } from "../feed/message.ts";
 import type { Recognition } from "../inventory/recognise.ts";
 import type { PendingCertificate } from "../issuance/pending.ts";
 import type { Verdict } from "./outbox.ts";
+import type { Clearance } from "./sql/clear-incidents.ts";
 
 /** The verdict on a certificate, from what the inventory said of it, with the sentence that a person reads. */
 export function verdictOf(
@@ -22,10 +23,25 @@ export function verdictOf(
     inventory_row: inventoryRow,
     follows_known: followsKnown(certificate, precertMatch),
     reason,
+    row_tbs_sha256: recognition.rowTbsSha256,
+    closable: [],
     reason_after_other: isKnown
       ? `All-clear: another certificate of this issuance was reported as suspicious, this one is recognised. ${reason}`
       : `Escalation: another certificate of this issuance was recognised, this one is not. ${reason}`,
   };
+}
+
+/** The all-clear of an open incident that is recognised by now; empty where it is not. */
+export function clearanceOf(certificate: PendingCertificate, { basis }: Recognition): Clearance[] {
+  if (basis === "none") return [];
+  return [
+    {
+      id: certificate.id,
+      issuance_id: certificate.issuanceId,
+      match_basis: basis,
+      reason: `All-clear: this certificate was reported as suspicious, and is recognised by now. ${knownReasons[basis](certificate)}`,
+    },
+  ];
 }
 
 const knownReasons = {

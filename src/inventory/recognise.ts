@@ -27,6 +27,8 @@ export interface Recognition {
   inventoryRow: string | null;
   /** When the basis is `none`: what almost matched. */
   nearMiss: NearMiss | null;
+  /** The TBS hash of the row that recognised it; `null` where that has none, or where no row was found. */
+  rowTbsSha256: string | null;
 }
 
 /**
@@ -39,7 +41,7 @@ export interface Recognition {
  */
 export type NearMiss = "other contents" | "already used" | "unreadable" | "no certificate";
 
-const none: Recognition = { basis: "none", inventoryRow: null, nearMiss: null };
+const none: Recognition = { basis: "none", inventoryRow: null, rowTbsSha256: null, nearMiss: null };
 const deadlineMs = 10_000;
 /** How often to ask whether the table has the column `tbs_sha256`: upstream may add it while certwatch runs. */
 const columnCheckMs = 60_000;
@@ -79,7 +81,12 @@ export class Inventory {
       if (derState === "junk") recognitions.set(id, { ...none, nearMiss: "no certificate" });
       // SHA-1 collides: where both TBS hashes are known, they have to agree.
       else if (rowTbs !== undefined && !(derState === "read" && differ(certificate.tbsSha256, rowTbs)))
-        recognitions.set(id, { ...none, basis: "fingerprint", inventoryRow: fingerprint });
+        recognitions.set(id, {
+          ...none,
+          basis: "fingerprint",
+          inventoryRow: fingerprint,
+          rowTbsSha256: rowTbs,
+        });
       else if (derState === "unreadable") recognitions.set(id, { ...none, nearMiss: "unreadable" });
     }
 
@@ -89,7 +96,8 @@ export class Inventory {
       : new Map<string, string>();
     for (const { id, tbsSha256 } of unrecognised()) {
       const inventoryRow = byTbs.get(tbsSha256 ?? "");
-      if (inventoryRow !== undefined) recognitions.set(id, { ...none, basis: "tbs", inventoryRow });
+      if (inventoryRow !== undefined)
+        recognitions.set(id, { ...none, basis: "tbs", inventoryRow, rowTbsSha256: tbsSha256 });
     }
 
     const questions = this.#precertMatch === "serial" ? unrecognised().flatMap(serialQuestion) : [];
@@ -138,11 +146,11 @@ function judgeSerialRows(certificate: PendingCertificate, rows: SerialRow[]): Re
       nearMiss = "other contents";
     } else if (row.recognised.some((issuance) => issuance.isCertain && isOf(certificate, issuance))) {
       // This row is known (by fingerprint or TBS hash) to be of this issuance, so this does not use up its one excuse.
-      return { ...none, basis: "serial" };
+      return { ...none, basis: "serial", rowTbsSha256: row.tbsSha256 };
     } else if (!row.recognised.every((issuance) => isOf(certificate, issuance))) {
       nearMiss ??= "already used";
     } else {
-      return { basis: "serial", inventoryRow: row.fingerprint, nearMiss: null };
+      return { ...none, basis: "serial", inventoryRow: row.fingerprint, rowTbsSha256: row.tbsSha256 };
     }
   }
   return { ...none, nearMiss };

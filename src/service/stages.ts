@@ -4,6 +4,7 @@ import { concurrency } from "../alerts/held-events.ts";
 import { Judge } from "../alerts/judge.ts";
 import { createPruner } from "../alerts/prune.ts";
 import { Recorder } from "../alerts/record.ts";
+import { createSecondLook } from "../alerts/second-look.ts";
 import { WebhookSender } from "../alerts/webhook.ts";
 import type { Config } from "../config.ts";
 import { errorMessage } from "../db/errors.ts";
@@ -56,7 +57,7 @@ export async function createStages(shared: Shared) {
   await warnOfInventoryGaps(shared);
   const watcher = createWatcher(shared, refresh, recorder);
   const feeds = createFeeds(shared, watcher);
-  addCaretakers(shared);
+  addCaretakers(shared, deliverer);
   return { feeds, refresh, recorder, judge, deliverer };
 }
 
@@ -153,8 +154,8 @@ function createDeliverer(shared: Shared): Deliverer | null {
   return deliverer;
 }
 
-/** Adds the loops beside the pipeline: cleanup, and the gauges that are read from `public.alerts`. */
-function addCaretakers(shared: Shared): void {
+/** Adds the loops beside the pipeline: cleanup, the second look at open incidents, the gauges read from `public.alerts`. */
+function addCaretakers(shared: Shared, deliverer: Deliverer | null): void {
   const { cleanupIntervalSeconds, alertRetentionSeconds } = shared.config;
   addLoop(
     shared,
@@ -163,6 +164,14 @@ function addCaretakers(shared: Shared): void {
       intervalSeconds: cleanupIntervalSeconds,
       retentionSeconds: alertRetentionSeconds,
       onError: shared.onError("cleanup"),
+    }),
+  );
+  addLoop(
+    shared,
+    createSecondLook({
+      ...shared,
+      onCleared: () => deliverer?.wake(),
+      onError: shared.onError("second look"),
     }),
   );
   addLoop(shared, createAlertGauges({ ...shared, onError: shared.onError("alert gauges") }));

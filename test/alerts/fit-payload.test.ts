@@ -11,6 +11,8 @@ const [whole, medium, small] = bodySizes as [
 const fixed = {
   id: 9_007_199_254_740_991,
   severity: "suspicious" as const,
+  eventType: "certificate.suspicious" as const,
+  incidentKey: "cd".repeat(16),
   issuanceId: "ab".repeat(32),
   matchBasis: "fingerprint",
   reason: "r".repeat(300),

@@ -15,6 +15,8 @@ const outcome = {
 const delivery = (id: number, severity: Severity) => ({
   id,
   severity,
+  eventType: null,
+  incidentKey: null,
   lease: "2026-01-01T00:00:00Z",
   attempts: 0,
   postponedSeconds: null,

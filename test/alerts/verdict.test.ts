@@ -23,11 +23,13 @@ const found = (basis: Recognition["basis"]): Recognition => ({
   basis,
   inventoryRow: "row",
   nearMiss: null,
+  rowTbsSha256: null,
 });
 const notFound = (nearMiss: Recognition["nearMiss"] = null): Recognition => ({
   basis: "none",
   inventoryRow: null,
   nearMiss,
+  rowTbsSha256: null,
 });
 const reason = (
   of: PendingCertificate,

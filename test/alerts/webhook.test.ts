@@ -14,6 +14,8 @@ const secret = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;
 const payload: Payload = toPayload({
   id: 42,
   severity: "suspicious",
+  eventType: "certificate.suspicious",
+  incidentKey: "cd".repeat(16),
   issuanceId: "ab".repeat(32),
   matchBasis: "none",
   reason: "This certificate is not in the inventory.",

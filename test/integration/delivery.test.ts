@@ -94,7 +94,7 @@ describeOnEveryDatabase("delivery", (open) => {
         " ",
       ),
       ..."lifetime_days source_log cert_link serial update_type seen_at".split(" "),
-      ..."alert_id issuance_id match_basis reason names_truncated".split(" "),
+      ..."alert_id issuance_id match_basis reason type state incident_key names_truncated".split(" "),
     ]);
     expect(json).toMatchObject({
       fingerprint_sha1: row!.fingerprint,
@@ -113,6 +113,9 @@ describeOnEveryDatabase("delivery", (open) => {
       issuance_id: expect.stringMatching(/^[0-9a-f]{64}$/),
       match_basis: "none",
       reason: row!.reason,
+      type: "certificate.suspicious",
+      state: "alerting",
+      incident_key: expect.stringMatching(/^[0-9a-f]{32}$/),
     });
     expect(await replica.metric("webhook_total", { result: "success" })).toBe(1);
   });
@@ -324,6 +327,30 @@ describeOnEveryDatabase("delivery", (open) => {
     expect(await replica.rows()).toMatchObject(Array(count).fill({ delivered: true, attempts: 1 }));
   });
 
+  test("an all-clear is sent after its page, also when the page has to be tried again", async () => {
+    const renewal = ours.issue({ dnsNames: ["example.org"] });
+    await replica.process([precertificate(renewal)]);
+    receiver.setBehaviour(500);
+    await replica.deliver(receiver.url);
+    await insertInventory(replica.db, inventoryRow(renewal));
+    await replica.process([final(renewal)]);
+    receiver.setBehaviour(200);
+    await replica.deliver(receiver.url); // the page waits for its back-off, so the all-clear waits, too
+    expect(receiver.count).toBe(1);
+    await makeDue();
+    await replica.deliver(receiver.url);
+    await replica.deliver(receiver.url);
+    const sent = receiver.deliveries.map(
+      ({ json }) => json as { type: string; state: string; incident_key: string },
+    );
+    expect(sent.map(({ type, state }) => `${type} ${state}`)).toEqual([
+      "certificate.suspicious alerting",
+      "certificate.suspicious alerting",
+      "certificate.cleared ok",
+    ]);
+    expect(new Set(sent.map(({ incident_key }) => incident_key)).size).toBe(1);
+  });
+
   test("while something else may have been due for longer, nothing is claimed as it is judged", async () => {
     const { deliverer, sender } = replica.deliverer(receiver.url);
     const verdict: Verdict = {
@@ -333,10 +360,19 @@ describeOnEveryDatabase("delivery", (open) => {
       match_basis: "none",
       inventory_row: null,
       follows_known: false,
+      row_tbs_sha256: null,
+      closable: [],
       reason: "",
       reason_after_other: "",
     };
-    const judged = { ...verdict, matchBasis: "none", matchedEntries: [], matchedSans: [], issuer: null };
+    const judged = {
+      ...verdict,
+      eventType: "certificate.suspicious" as const,
+      matchBasis: "none",
+      matchedEntries: [],
+      matchedSans: [],
+      issuer: null,
+    };
     const isClaimed = async (isEvent: boolean) => {
       let claim: boolean | undefined;
       await deliverer.claimWhile([verdict], async (judgements) => {
@@ -400,6 +436,7 @@ describeOnEveryDatabase("delivery", (open) => {
     await deliverer.claimWhile([], async () =>
       claimed.map((delivery) => ({
         ...delivery,
+        eventType: "certificate.suspicious" as const,
         isEvent: true,
         matchedEntries: [],
         matchedSans: [],

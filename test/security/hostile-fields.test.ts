@@ -111,7 +111,7 @@ describe("hostile text", () => {
     }
     await bed.simulator.publish(entryOf({ dnsNames: ["clean.watched.example"] }));
     const { json } = await bed.receiver.waitFor(isFor("clean.watched.example"));
-    expect(Object.keys(json as object)).toHaveLength(20);
+    expect(Object.keys(json as object)).toHaveLength(23);
     expect(json).toMatchObject({ severity: "suspicious", all_sans: ["clean.watched.example"] });
     await bed.receiver.waitFor(isFor("proto.watched.example"));
     expect(bed.receiver.deliveries.some(isFor("p.watched.example"))).toBe(false);

@@ -2,11 +2,19 @@ import type { Database } from "../../db/pool.ts";
 import type { Delivery } from "../outbox.ts";
 import type { Severity } from "../payload.ts";
 
+/** SQL: whether an event is an all-clear whose page is not delivered and not given up. */
+const waitsForItsPage = (event: string) =>
+  `(${event}.event_type = 'certificate.cleared'
+    AND EXISTS (SELECT FROM public.alerts page
+                WHERE page.incident_key = ${event}.incident_key AND page.severity = 'suspicious'
+                  AND page.next_attempt_at IS NOT NULL))`;
+
 /**
  * Claims up to `limit` due events of one severity, the longest due first, for `leaseSeconds` by the database's clock.
  * Never claims a row that certwatch did not record, whatever somebody wrote into the row. No two replicas get the same
- * event. If a process crashes after the claim, the event stays leased until the lease ends; then any replica may claim
- * the event again, and this claim raises `expired_claims`.
+ * event. An all-clear is claimed only when its page was delivered or given up, so that it never overtakes the page. If a
+ * process crashes after the claim, the event stays leased until the lease ends; then any replica may claim the event again,
+ * and this claim raises `expired_claims`.
  */
 export async function claimDeliveries(
   db: Database,
@@ -19,14 +27,15 @@ export async function claimDeliveries(
         WITH due AS (
           SELECT id FROM public.alerts
           WHERE severity = $1 AND next_attempt_at <= now() AND recorded_at IS NOT NULL
-            AND (lease_until IS NULL OR lease_until <= now())
+            AND (lease_until IS NULL OR lease_until <= now()) AND NOT ${waitsForItsPage("alerts")}
           ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED
         )
         UPDATE public.alerts a
         SET lease_until = clock_timestamp() + $3::float8 * interval '1 second',
             expired_claims = a.expired_claims + (a.lease_until IS NOT NULL)::int
         FROM due WHERE a.id = due.id
-        RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts, a.severity, COALESCE(a.issuance_id, '') AS "issuanceId",
+        RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts, a.severity,
+                  a.event_type AS "eventType", a.incident_key AS "incidentKey", COALESCE(a.issuance_id, '') AS "issuanceId",
                   a.match_basis AS "matchBasis", a.reason, a.payload,
                   EXTRACT(EPOCH FROM clock_timestamp() - a.postponed_since)::float8 AS "postponedSeconds"`,
       values: [options.severity, options.limit, options.leaseSeconds],
@@ -50,7 +59,8 @@ export async function millisecondsToNextDelivery(
       text: `SELECT (EXTRACT(EPOCH FROM min(GREATEST(next_attempt_at, lease_until)) - clock_timestamp()) * 1000)::float8
                     AS ms
              FROM public.alerts
-             WHERE next_attempt_at IS NOT NULL AND recorded_at IS NOT NULL AND severity = $1`,
+             WHERE next_attempt_at IS NOT NULL AND recorded_at IS NOT NULL AND severity = $1
+               AND NOT ${waitsForItsPage("alerts")}`,
       values: [severity],
     },
     deadlineMs,

@@ -1,7 +1,8 @@
 import type { Database } from "../../db/pool.ts";
 import type { PendingCertificate } from "../../issuance/pending.ts";
 
-const columns = `id, issuance_id AS "issuanceId", fingerprint, tbs_sha256 AS "tbsSha256",
+/** SQL: the columns of `public.alerts` that make a `PendingCertificate`. */
+export const certificateColumns = `id, issuance_id AS "issuanceId", fingerprint, tbs_sha256 AS "tbsSha256",
   der_state AS "derState", sans, CASE WHEN jsonb_typeof(payload -> 'dns_names') = 'array' THEN payload -> 'dns_names' END AS "dnsNames",
   payload ->> 'subject_cn' AS "subjectCn",
   COALESCE(payload -> 'matched_sans' @> to_jsonb(payload ->> 'subject_cn'), false) AS "isCnWatched", payload ->> 'serial' AS serial,
@@ -20,7 +21,7 @@ export async function dueCertificates(
   return await db.query<PendingCertificate>(
     {
       name: "find due certificates",
-      text: `SELECT ${columns} FROM public.alerts
+      text: `SELECT ${certificateColumns} FROM public.alerts
              WHERE severity = 'pending' AND judge_at <= now() AND id <> ALL ($2::bigint[])
              ORDER BY judge_at, id LIMIT $1`,
       values: [limit, except],

@@ -4,11 +4,11 @@ import type { Delivery, JudgedCertificate, Judgement } from "../outbox.ts";
 
 /** A row of the answer. The fields of `delivery` stand beside the others. */
 type Row = Omit<JudgedCertificate, "delivery"> &
-  Pick<Delivery, "attempts" | "issuanceId" | "payload"> & { lease: string | null };
+  Pick<Delivery, "attempts" | "issuanceId" | "incidentKey" | "payload"> & { lease: string | null };
 
 /**
  * Commits verdicts in one statement. Each pending certificate becomes an event, or merges into the event that its issuance
- * already has with this severity. Two certificates of one issuance whose TBS hashes are known and differ never merge. When a
+ * already has with this severity; a recognised one closes the open incident that it may close. Two certificates of one issuance whose TBS hashes are known and differ never merge. When a
  * certificate is recognised by fingerprint or TBS hash, and its inventory row has excused another issuance by serial number,
  * that other one gets a `suspicious` event: it was a copy that came before the original.
  *
@@ -36,9 +36,9 @@ export async function judgeCertificates(
     },
     options.deadlineMs,
   );
-  return rows.map(({ lease, attempts, issuanceId, payload, ...judged }) => {
-    const { id, severity, matchBasis, reason } = judged;
-    const event = { id, severity, matchBasis, reason, issuanceId, payload };
+  return rows.map(({ lease, attempts, issuanceId, incidentKey, payload, ...judged }) => {
+    const { id, severity, eventType, matchBasis, reason } = judged;
+    const event = { id, severity, eventType, incidentKey, matchBasis, reason, issuanceId, payload };
     const delivery = { ...event, lease: lease ?? "", attempts, postponedSeconds: null };
     return { ...judged, delivery: lease === null ? null : delivery };
   });
@@ -63,6 +63,23 @@ const sameCertificateBody = (event: string, pending: string) =>
 const isTheCertificateOf = (event: string, pending: string) =>
   `COALESCE(${pending}.certificate_key = ANY (${event}.merged_keys), false)`;
 
+/** SQL for the incident key of a suspicious event: its own for each certificate, so also for each copy. */
+export const incidentKeyOf = (event: string, suffix = "''") =>
+  `substr(encode(sha256(convert_to(${event}.certificate_key || ${suffix}, 'UTF8')), 'hex'), 1, 32)`;
+
+/**
+ * Whether a recognised certificate closes this open incident: both have the same TBS hash. Where the incident's certificate
+ * has none, it has to be the same certificate, or one that would be recognised by now, or a static-ct precertificate without
+ * DER and fingerprint, of which nothing but the issuance is known.
+ */
+const closableBy = (event: string, pending: string) => `
+  ${event}.severity = 'suspicious' AND ${event}.event_number IS NOT NULL AND ${event}.cleared_at IS NULL
+  AND (${event}.tbs_sha256 = COALESCE(${pending}.tbs_sha256, v.row_tbs_sha256) AND COALESCE(${event}.der_state, 'read') = 'read'
+       OR ${event}.tbs_sha256 IS NULL
+          AND (${event}.id = ANY (v.closable) OR ${event}.certificate_key = ANY (${pending}.merged_keys)
+               OR ${pending}.der_state = 'read' AND ${event}.der_state IS NULL AND ${event}.fingerprint = ''
+                  AND ${event}.payload ->> 'update_type' = 'PrecertLogEntry'))`;
+
 const statement = `
   WITH judged AS (
     SELECT v.*, pending.certificate_key, pending.merged_keys AS other_keys, pending.tbs_sha256, pending.der_state,
@@ -76,7 +93,7 @@ const statement = `
              OR NOT EXISTS (SELECT FROM public.alerts holder WHERE holder.excused_by = v.inventory_row)
            THEN v.inventory_row END AS excused_by,
       (SELECT event.id FROM public.alerts event
-       WHERE event.issuance_id = pending.issuance_id AND event.event_number IS NOT NULL
+       WHERE event.issuance_id = pending.issuance_id AND event.event_number IS NOT NULL AND incident.id IS NULL
          AND (${isTheCertificateOf("event", "pending")}
               OR v.follows_known AND event.severity = 'info' AND event.der_state = 'read'
               OR event.severity = v.severity AND ${sameCertificateBody("event", "pending")})
@@ -84,15 +101,23 @@ const statement = `
        LIMIT 1) AS merge_into,
       (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
        WHERE event.issuance_id = pending.issuance_id AND event.severity = v.severity) AS event_number,
-      CASE WHEN EXISTS (SELECT FROM public.alerts event
-                        WHERE event.issuance_id = pending.issuance_id AND event.event_number IS NOT NULL
-                          AND event.severity <> v.severity AND ${sameCertificateBody("event", "pending")})
-           THEN v.reason_after_other ELSE v.reason END AS final_reason
+      incident.id AS closes,
+      CASE WHEN v.severity = 'suspicious' THEN ${incidentKeyOf("pending")}
+           ELSE COALESCE(incident.incident_key, ${incidentKeyOf("incident")}) END AS incident_key,
+      v.severity = 'suspicious'
+        AND EXISTS (SELECT FROM public.alerts event
+                    WHERE event.issuance_id = pending.issuance_id AND event.event_number IS NOT NULL
+                      AND event.severity = 'info' AND ${sameCertificateBody("event", "pending")}) AS is_escalation
     FROM json_to_recordset($1::json)
            AS v(id bigint, issuance_id text, severity text, match_basis text, inventory_row text, reason text,
-                follows_known boolean, reason_after_other text, claim boolean)
+                follows_known boolean, reason_after_other text, row_tbs_sha256 text, closable bigint[], claim boolean)
     JOIN public.alerts pending
       ON pending.id = v.id AND pending.issuance_id = v.issuance_id AND pending.severity = 'pending'
+    LEFT JOIN LATERAL (
+      SELECT event.id, event.incident_key, event.certificate_key FROM public.alerts event
+      WHERE v.severity = 'info' AND event.issuance_id = pending.issuance_id AND ${closableBy("event", "pending")}
+      ORDER BY event.event_number LIMIT 1
+    ) AS incident ON true
     -- A certificate without DER is not called suspicious while one with DER of its issuance has its grace: that one may be
     -- the same certificate, and known. It waits for one grace more at most.
     WHERE NOT (v.severity = 'suspicious' AND pending.der_state IS NULL
@@ -108,21 +133,38 @@ const statement = `
       -- Read again under the lock: another replica may have given the event a TBS hash meanwhile.
       AND (${isTheCertificateOf("event", "j")} OR j.follows_known OR ${sameCertificateBody("event", "j")})
     FOR UPDATE OF event SKIP LOCKED
+  ), closing AS (
+    SELECT j.id, j.closes, j.tbs_sha256, j.row_tbs_sha256, j.incident_key
+    FROM judged j JOIN public.alerts incident ON incident.id = j.closes AND incident.cleared_at IS NULL
+    FOR UPDATE OF incident SKIP LOCKED
+  ), closed AS (
+    UPDATE public.alerts event
+    -- From now on nothing with another TBS hash merges into it: a copy that comes after the all-clear is a new incident.
+    SET cleared_at = now(), tbs_sha256 = COALESCE(event.tbs_sha256, c.tbs_sha256, c.row_tbs_sha256),
+        incident_key = c.incident_key
+    FROM closing c WHERE event.id = c.closes
+    RETURNING c.id
   ), events AS (
     UPDATE public.alerts a
-    SET severity = j.severity, match_basis = j.match_basis, excused_by = j.excused_by, reason = j.final_reason,
-        event_number = j.event_number, judge_at = NULL,
+    SET severity = j.severity, match_basis = j.match_basis, excused_by = j.excused_by,
+        reason = CASE WHEN j.is_escalation OR j.closes IS NOT NULL THEN j.reason_after_other ELSE j.reason END,
+        event_number = j.event_number, judge_at = NULL, incident_key = j.incident_key,
+        event_type = CASE WHEN j.is_escalation THEN 'certificate.escalated'
+                          WHEN j.severity = 'suspicious' THEN 'certificate.suspicious'
+                          WHEN j.closes IS NOT NULL THEN 'certificate.cleared' ELSE 'certificate.known' END,
         next_attempt_at = CASE WHEN j.is_to_deliver THEN now() END,
-        lease_until = CASE WHEN j.is_to_deliver AND j.claim
+        -- An all-clear waits until its page is delivered: claimDeliveries sees to that.
+        lease_until = CASE WHEN j.is_to_deliver AND j.claim AND j.closes IS NULL
                            THEN clock_timestamp() + $4::float8 * interval '1 second' END
-    FROM judged j WHERE a.id = j.id AND j.merge_into IS NULL
-    RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts,
+    FROM judged j
+    WHERE a.id = j.id AND j.merge_into IS NULL AND (j.closes IS NULL OR j.id IN (SELECT id FROM closed))
+    RETURNING a.id, a.event_type, a.incident_key, a.reason, to_json(a.lease_until) #>> '{}' AS lease, a.attempts,
               CASE WHEN a.lease_until IS NOT NULL THEN a.payload END AS payload
   ), merged AS (
     UPDATE public.alerts event
     SET merged_keys = CASE WHEN cardinality(event.merged_keys) >= ${maxMergedKeys} THEN event.merged_keys
                            ELSE event.merged_keys || t.keys END,
-        tbs_sha256 = COALESCE(event.tbs_sha256, t.tbs_sha256),
+        tbs_sha256 = COALESCE(event.tbs_sha256, t.tbs_sha256), merged_at = now(),
         excused_by = COALESCE(event.excused_by, t.excused_by)
     FROM target t WHERE event.id = t.merge_into
     RETURNING t.id
@@ -130,12 +172,14 @@ const statement = `
     DELETE FROM public.alerts a USING merged WHERE a.id = merged.id AND a.severity = 'pending'
   ), exposed AS (
     INSERT INTO public.alerts (fingerprint, sans, matched, issuer, seen_at, severity, issuance_id, certificate_key,
-                               tbs_sha256, der_state, event_number, payload, recorded_at, match_basis, reason, next_attempt_at)
+                               tbs_sha256, der_state, event_number, payload, recorded_at, match_basis, reason, next_attempt_at,
+                               event_type, incident_key)
     SELECT holder.fingerprint, holder.sans, holder.matched, holder.issuer, holder.seen_at, 'suspicious',
            holder.issuance_id, holder.certificate_key || ':exposed', holder.tbs_sha256, holder.der_state,
            (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
             WHERE event.issuance_id = holder.issuance_id AND event.severity = 'suspicious'),
-           holder.payload, now(), 'none', $3, CASE WHEN $2::boolean THEN now() END
+           holder.payload, now(), 'none', $3, CASE WHEN $2::boolean THEN now() END, 'certificate.escalated',
+           ${incidentKeyOf("holder", "':exposed'")}
     FROM judged j
     JOIN public.alerts holder ON holder.excused_by = j.inventory_row AND holder.match_basis = 'serial'
     WHERE j.match_basis IN ('fingerprint', 'tbs')
@@ -147,10 +191,11 @@ const statement = `
     RETURNING id, severity, match_basis, reason, matched, payload, issuer
   )
   SELECT j.id, j.severity, e.id IS NOT NULL AS "isEvent", j.match_basis AS "matchBasis",
-         j.final_reason AS reason, j.matched AS "matchedEntries", j.payload -> 'matched_sans' AS "matchedSans", j.issuer,
+         COALESCE(e.reason, j.reason) AS reason, COALESCE(e.event_type, '') AS "eventType",
+         e.incident_key AS "incidentKey", j.matched AS "matchedEntries", j.payload -> 'matched_sans' AS "matchedSans", j.issuer,
          e.lease, e.attempts, j.issuance_id AS "issuanceId", e.payload
   FROM judged j LEFT JOIN events e ON e.id = j.id
   WHERE e.id IS NOT NULL OR j.id IN (SELECT id FROM merged)
   UNION ALL
-  SELECT id, severity, true, match_basis, reason, matched, payload -> 'matched_sans', issuer,
+  SELECT id, severity, true, match_basis, reason, 'certificate.escalated', NULL, matched, payload -> 'matched_sans', issuer,
          NULL, 0, NULL, NULL FROM exposed`;

@@ -1,0 +1,73 @@
+import { toJson } from "../../db/json.ts";
+import type { Database } from "../../db/pool.ts";
+import { incidentKeyOf } from "./judge-certificates.ts";
+
+/** An open incident whose certificate the inventory has by now. */
+export interface Clearance {
+  /** The `suspicious` event. */
+  id: number;
+  /** After a failover that lost commits, the same id may be another event's. */
+  issuance_id: string;
+  match_basis: string;
+  reason: string;
+}
+
+/** The all-clear of an incident. */
+export interface ClearedIncident {
+  id: number;
+  /** The `suspicious` event that it closes. */
+  incidentId: number;
+  matchBasis: string;
+  reason: string;
+}
+
+/**
+ * Closes incidents, each by an all-clear of its own: an `info` event with the incident's key, in one statement. The
+ * all-clear is to be delivered where the page was (not in observer mode). Safe to run twice and from two replicas: a closed
+ * incident is passed over, and one that somebody else has locked. A crash before the commit leaves the incidents open, for
+ * the next look; after it the all-clears are due for delivery.
+ */
+export async function clearIncidents(
+  db: Database,
+  clearances: Clearance[],
+  options: { deliver: boolean; deadlineMs: number },
+): Promise<ClearedIncident[]> {
+  return await db.query<ClearedIncident>(
+    {
+      name: "clear incidents",
+      text: `
+        WITH open AS (
+          SELECT e.*, v.match_basis AS new_basis, v.reason AS new_reason,
+                 COALESCE(e.incident_key, ${incidentKeyOf("e")}) AS key
+          FROM json_to_recordset($1::json) AS v(id bigint, issuance_id text, match_basis text, reason text)
+          JOIN public.alerts e ON e.id = v.id AND e.issuance_id = v.issuance_id
+                              AND e.severity = 'suspicious' AND e.cleared_at IS NULL
+          FOR UPDATE OF e SKIP LOCKED
+        ), cleared AS (
+          INSERT INTO public.alerts (fingerprint, sans, matched, issuer, seen_at, severity, issuance_id, certificate_key,
+                                     tbs_sha256, der_state, event_number, payload, recorded_at, match_basis, reason,
+                                     event_type, incident_key, next_attempt_at)
+          SELECT o.fingerprint, o.sans, o.matched, o.issuer, o.seen_at, 'info', o.issuance_id,
+                 o.certificate_key || ':cleared', o.tbs_sha256, o.der_state,
+                 (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
+                  WHERE event.issuance_id = o.issuance_id AND event.severity = 'info'),
+                 o.payload, now(), o.new_basis, o.new_reason, 'certificate.cleared', o.key,
+                 CASE WHEN $2::boolean AND (o.delivered OR o.next_attempt_at IS NOT NULL OR o.given_up_at IS NOT NULL)
+                      THEN now() END
+          FROM open o
+          -- Two incidents of one issuance would get one event number: the second is closed by the next look.
+          WHERE o.id = (SELECT min(first.id) FROM open first WHERE first.issuance_id = o.issuance_id)
+          ON CONFLICT (certificate_key) DO NOTHING
+          RETURNING id, incident_key, match_basis, reason
+        ), closed AS (
+          UPDATE public.alerts e SET cleared_at = now(), incident_key = o.key
+          FROM open o JOIN cleared c ON c.incident_key = o.key
+          WHERE e.id = o.id
+        )
+        SELECT c.id, o.id AS "incidentId", c.match_basis AS "matchBasis", c.reason
+        FROM cleared c JOIN open o ON o.key = c.incident_key`,
+      values: [toJson(clearances), options.deliver],
+    },
+    options.deadlineMs,
+  );
+}

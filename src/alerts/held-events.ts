@@ -55,7 +55,10 @@ export class HeldEvents {
     return this.#underWay > 0 || this.#reserved > 0;
   }
 
-  /** Returns how many events of this severity to claim now: 0 while enough others wait and few places are free. */
+  /**
+   * Returns how many events of this severity to claim now: 0 while few places are free and this process already holds enough
+   * waiting events to keep all connections busy.
+   */
   claimable(severity: Severity): number {
     const free = this.freePlaces(severity);
     if (this.#patience.isAsked) return this.#mayClaimOne(severity) ? Math.min(free, 1) : 0;

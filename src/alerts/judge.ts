@@ -50,7 +50,7 @@ export class Judge {
   readonly #options: JudgeOptions;
   readonly #inventory: Inventory;
   #firstLooks: PendingCertificate[] = [];
-  /** When the database may have certificates whose grace is over. */
+  /** Says when to ask the database for certificates whose grace is over. */
   readonly #nextLook = new NextLook();
   /**
    * Certificates that stay pending though their grace is over, because somebody has locked their rows or the database
@@ -154,8 +154,8 @@ export class Judge {
   }
 
   /**
-   * The open incidents, without TBS hash, of the issuances of these recognised certificates that would be recognised
-   * themselves by now: ids by issuance.
+   * Finds the open incidents that these recognised certificates may close although the incident has no TBS hash: incidents of
+   * the same issuance whose own certificate the inventory recognises by now. Returns their ids by issuance.
    */
   async #closableIncidents(recognised: PendingCertificate[]): Promise<Map<string, number[]>> {
     const issuanceIds = [...new Set(recognised.map(({ issuanceId }) => issuanceId))];

@@ -166,8 +166,9 @@ function differ(one: string | null, other: string | null): boolean {
 }
 
 /**
- * The same set of DNS names, normalized. Servers append the CN to the names, where inventories may lack it. The DER tells
- * whether the CN is a name; without DER a CN is left out of account only where nobody watches it.
+ * Whether a certificate and a row have the same set of DNS names, normalized. Servers append the CN to a certificate's
+ * names, and the row may lack the CN. The DER tells whether the CN is a DNS name. Without DER, a CN that the row lacks is
+ * ignored only if no watch entry covers the CN.
  */
 function hasNamesOf(certificate: PendingCertificate, row: SerialRow): boolean {
   if (!Array.isArray(row.sans)) return false;

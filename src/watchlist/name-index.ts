@@ -117,7 +117,10 @@ export class NameIndex {
     for (let number = newest; number !== none; number = this.#siblings[number]!) yield number;
   }
 
-  /** Returns the number of the newest entry in the group of this entry. */
+  /**
+   * Returns the number that stands for the group of an entry: the entries one label below the same parent. It is the number of
+   * the newest of them.
+   */
   groupOf(number: number): number {
     const entry = this.entry(number);
     const parentStart = entry.indexOf(".") + 1;

@@ -30,7 +30,11 @@ describeIfAvailable("a name of two addresses, with handshakes of a second", noOw
     const script = `mount --bind "$1" /etc/hosts && exec "$2" "$3"`;
     const args = ["-m", "bash", "-c", script, "bash", hosts, process.execPath, client];
     const reached = JSON.parse(execFileSync("unshare", args, { encoding: "utf8" }));
-    const all = { webhook: { ok: true }, feed: "open", postgres: "Connection terminated unexpectedly" };
+    const all = {
+      webhook: { kind: "delivered" },
+      feed: "open",
+      postgres: "Connection terminated unexpectedly",
+    };
     expect(reached).toEqual(all);
   });
 });

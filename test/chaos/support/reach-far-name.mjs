@@ -4,15 +4,33 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { toPayload } from "../../../dist/alerts/payload.js";
 import { WebhookSender } from "../../../dist/alerts/webhook.js";
 import { parseDsn } from "../../../dist/db/dsn.js";
 import { openPool } from "../../../dist/db/pool.js";
 import { serveConnection } from "../../../dist/feed/connection.js";
 
 const children = [];
+// However this process ends: a child that is stopped would keep the output open, for which the test waits.
+process.on("exit", () => {
+  for (const child of children) child.kill("SIGKILL");
+});
+
+const anAlert = toPayload({
+  id: 1,
+  severity: "suspicious",
+  eventType: "certificate.suspicious",
+  incidentKey: null,
+  issuanceId: "",
+  matchBasis: "none",
+  reason: "",
+  payload: {},
+});
 
 async function startSlowServer() {
-  const child = fork(new URL("../../support/slow-handshakes.mjs", import.meta.url));
+  const child = fork(new URL("../../support/slow-handshakes.mjs", import.meta.url), {
+    stdio: ["ignore", "ignore", "inherit", "ipc"],
+  });
   children.push(child);
   const [port] = await once(child, "message");
   child.kill("SIGSTOP");
@@ -25,10 +43,10 @@ async function startSlowServer() {
 async function reachWebhook() {
   const url = `http://far.test:${await startSlowServer()}/`;
   const sender = new WebhookSender(
-    { url, timeoutSeconds: 10, secret: null, authorization: null },
+    { url, timeoutSeconds: 10, secrets: [], authorization: null },
     { version: "0", connections: 1 },
   );
-  return sender.send({}, "id").finally(() => sender.close());
+  return sender.send(anAlert, "id").finally(() => sender.close());
 }
 
 async function reachFeed() {
@@ -65,6 +83,5 @@ async function reachPostgres() {
 const timer = sleep(60_000, undefined, { ref: false }).then(() => process.exit(1));
 const [webhook, feed, postgres] = await Promise.all([reachWebhook(), reachFeed(), reachPostgres()]);
 console.log(JSON.stringify({ webhook, feed, postgres }));
-for (const child of children) child.kill("SIGKILL");
 void timer;
 process.exit(0);

@@ -163,6 +163,8 @@ export class Deliverer {
     const limit = this.#held.claimable(severity);
     const claimedMs = performance.now();
     if (limit === 0 || !nextLook.isDue) return;
+    // While the receiver takes one alert at a time, the turn is a `suspicious` event's as long as any may be due.
+    if (severity === "info" && this.#patience.isAsked && this.#nextLooks.suspicious.isDue) return;
     nextLook.begin(this.#nextSweep.waitMs);
     try {
       const claimed = await claimDeliveries(db, {

@@ -28,12 +28,13 @@ const defaultTimes: PatienceTimes = {
 export class Patience {
   readonly #times: PatienceTimes;
   #nextWaitMs: number;
-  /** The time at which the receiver last asked for patience. This and the next two times are of the monotonic clock. */
+  /** The time at which the receiver last asked for patience. This and the next three times are of the monotonic clock. */
   #askedAtMs = Number.NEGATIVE_INFINITY;
   /** Nothing is sent before this time. */
   #untilMs = 0;
   /** The pace ends at this time. */
   #calmAtMs = 0;
+  #heardAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(times: Partial<PatienceTimes> = {}) {
     this.#times = { ...defaultTimes, ...times };
@@ -58,6 +59,7 @@ export class Patience {
   /** Takes note of an answer to an attempt that began at `begunMs`. */
   heard(result: SendResult, begunMs: number): void {
     const nowMs = performance.now();
+    this.#heardAtMs = nowMs;
     // The answer to an attempt that was under way when the receiver asked is no news: 32 refusals at once count as one.
     const isNews = begunMs >= this.#askedAtMs;
     if (result.kind === "later") {
@@ -70,10 +72,13 @@ export class Patience {
 
   /**
    * To be called for a claimed event that the receiver answered with "later" before: to another replica, or to this
-   * process before a restart. The pace then begins at once, without a burst of attempts that finds out again.
+   * process before a restart. The pace then begins at once, without a burst of attempts that finds out again. If the
+   * receiver answered this process in the last minute, the process knows better: an old "later" changes nothing.
    */
   recall(): void {
-    if (!this.isAsked) this.#calmAtMs = performance.now() + this.#times.calmMs;
+    const nowMs = performance.now();
+    const { calmMs } = this.#times;
+    if (!this.isAsked && nowMs - this.#heardAtMs >= calmMs) this.#calmAtMs = nowMs + calmMs;
   }
 
   #ask(nowMs: number, retryAfterSeconds: number | null, isNews: boolean): void {

@@ -94,10 +94,12 @@ export function withALabels(name: string, budget: ConversionBudget): string {
 /**
  * Converts one label. `domainToASCII` is a URL parser. It reads a name that ends in a number as an IP address (WHATWG
  * URL, "ends in a number checker"), so another label is appended here. `domainToASCII` also maps letters to lower case;
- * beyond ASCII, `toLowerCase` maps some letters differently (a final sigma).
+ * beyond ASCII, `toLowerCase` maps some letters differently (a final sigma). `domainToASCII` also converts labels that
+ * IDNA refuses: U+3200 maps to `(ᄀ)`, and no host name has a parenthesis (UTS #46 section 4, UseSTD3ASCIIRules).
  */
 function aLabel(label: string, budget: ConversionBudget): string {
   if (label.length > maxLabelChars || !beyondAscii.test(label) || budget.chars <= 0) return label;
   budget.chars -= conversionChars;
-  return domainToASCII(`${label}.x`).slice(0, -2) || label;
+  const converted = domainToASCII(`${label}.x`).slice(0, -2);
+  return converted !== "" && plainName.test(converted) ? converted : label;
 }

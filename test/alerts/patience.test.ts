@@ -101,4 +101,27 @@ describe("Patience", () => {
     pass(1);
     expect(patience.isAsked).toBe(false);
   });
+
+  test("a process that had an answer in the last minute knows better than an old request", () => {
+    hear(delivered);
+    pass(59_999);
+    patience.recall();
+    expect(patience.isAsked).toBe(false);
+    pass(1);
+    patience.recall();
+    expect(patience.isAsked).toBe(true);
+  });
+
+  test("recalled again and again, the pace ends a minute after it began all the same", () => {
+    hear(later(0));
+    pass(1_000);
+    for (let second = 0; second < 59; second += 1) {
+      patience.recall();
+      hear(delivered);
+      pass(1_000);
+    }
+    pass(1_000);
+    patience.recall();
+    expect(patience.isAsked).toBe(false);
+  });
 });

@@ -27,7 +27,7 @@ export const misbehaviours: Record<string, Behaviour> = {
     return false;
   },
   "answering 429 with Retry-After": (response) => {
-    response.writeHead(429, { "Retry-After": "3600" }).end();
+    response.writeHead(429, { "Retry-After": "3" }).end();
     return false;
   },
   "answering 301": (response, { headers }) => {

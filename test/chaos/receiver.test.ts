@@ -124,20 +124,23 @@ describeIfAvailable("a receiver that misbehaves, while 10,000 alerts wait for it
       "closing without an answer",
       "hanging",
     ]) {
-      let refusals = 0;
+      // A kept-alive connection that dies before the answer costs no attempt: the same attempt is made again at once.
+      const requestsOfAttempt = how === "closing without an answer" ? 2 : 1;
+      let requests = 0;
       receiver.suspicious = (...args) => {
-        refusals += 1;
-        if (refusals > 1) return accepting(...args);
+        requests += 1;
+        if (requests > requestsOfAttempt) return accepting(...args);
         if (!how.includes("429")) return misbehaviours[how]!(...args);
         args[0].writeHead(429, { "Retry-After": "3" }).end();
         return false;
       };
       await raiseAlarm();
-      const [first, second] = receiver.requests.filter(
+      const ofAlarm = receiver.requests.filter(
         ({ payload }) => payload.all_sans[0] === `s${suspicious - 1}.watched.example`,
       );
-      expect(second!.headers["webhook-id"]).toBe(first!.headers["webhook-id"]);
-      const gapMs = second!.receivedAtMs - first!.receivedAtMs;
+      expect(new Set(ofAlarm.map(({ headers }) => headers["webhook-id"])).size).toBe(1);
+      const [refused, accepted] = ofAlarm.slice(-2);
+      const gapMs = accepted!.receivedAtMs - refused!.receivedAtMs;
       expect(gapMs, how).toBeGreaterThan(how.includes("429") ? 2_900 : 900);
     }
     receiver.suspicious = accepting;
@@ -163,7 +166,8 @@ describeIfAvailable("a receiver that misbehaves, while 10,000 alerts wait for it
     }, 1_000);
     const total = waiting + suspicious;
     const accepted = () => receiver.requests.filter(({ isAccepted }) => isAccepted);
-    await receiver.waitUntilAccepted(total, 100_000).finally(() => clearInterval(forwarding));
+    // For a minute after the last 429 one alert is sent a second.
+    await receiver.waitUntilAccepted(total, 300_000).finally(() => clearInterval(forwarding));
     await program.waitForMetric("certwatch_alerts_undelivered", (count) => count === 0);
     const sent = await stopNoise();
     await program.waitForMetric(

@@ -15,10 +15,11 @@ function canonical(raw: string): string {
 
 function aLabel(label: string): string {
   const isAscii = [...label].every((char) => char <= "\u007f");
-  if (isAscii || label.length > 63 || /[^a-z0-9_*\u0080-\uffff-]/i.test(label)) return label.toLowerCase();
+  const asItIs = label.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+  if (isAscii || label.length > 63 || /[^a-z0-9_*\u0080-\uffff-]/i.test(label)) return asItIs;
   const url = URL.canParse(`http://${label}.invalid/`) ? new URL(`http://${label}.invalid/`) : null;
   const converted = url?.hostname.replace(/\.invalid$/, "") ?? "";
-  return /^[a-z0-9_.*-]+$/.test(converted) ? converted : label.toLowerCase();
+  return /^[a-z0-9_.*-]+$/.test(converted) ? converted : asItIs;
 }
 
 /** The entry that a row of the watch list stands for, or null if the row is skipped. */

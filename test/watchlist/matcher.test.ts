@@ -34,6 +34,7 @@ describe("match", () => {
     ["\ud800.example.org", ["example.org"]],
     ["foo.*.example.org", ["example.org"]],
     [".example.org", ["example.org"]],
+    ["example.org\u3200", ["example.org"]],
   ])("of the SAN %j: %j", async (san, covered) => {
     expect(await matches(["example.org", "foo.example.org", "a.foo.example.org"], san)).toEqual(covered);
   });

@@ -1,4 +1,4 @@
--- The role that the service runs as: it reads the two upstream tables and writes alerts, nothing else. Run this as the
+-- The role that the service runs as: it reads the upstream tables, and writes alerts and certwatch_coverage, nothing else. Run this as the
 -- owner of the tables (who may also create roles), after schema.sql, as often as you like:
 --
 --     psql "$OWNERS_DSN" -v role=certwatch -f deploy/roles.sql
@@ -23,9 +23,10 @@ GRANT CONNECT ON DATABASE :"DBNAME" TO :"role";
 GRANT USAGE ON SCHEMA public TO :"role";
 
 -- What it was granted before on these tables, and should not have.
-REVOKE ALL ON public.intent_current, public.certs, public.alerts FROM :"role";
-GRANT SELECT ON public.intent_current, public.certs TO :"role";
-GRANT SELECT, INSERT, UPDATE, DELETE ON public.alerts TO :"role";
+REVOKE ALL ON public.intent_current, public.certs, public.known_keys, public.revoked_keys, public.alerts,
+  public.certwatch_coverage FROM :"role";
+GRANT SELECT ON public.intent_current, public.certs, public.known_keys, public.revoked_keys TO :"role";
+GRANT SELECT, INSERT, UPDATE, DELETE ON public.alerts, public.certwatch_coverage TO :"role";
 SELECT format('REVOKE ALL ON SEQUENCE %1$s FROM %2$I; GRANT USAGE ON SEQUENCE %1$s TO %2$I',
               pg_catalog.pg_get_serial_sequence('public.alerts', 'id'), :'role')
 WHERE pg_catalog.pg_get_serial_sequence('public.alerts', 'id') IS NOT NULL
@@ -39,10 +40,11 @@ DECLARE
   excess TEXT;
 BEGIN
   SELECT string_agg(p.privilege || ' on ' || t.name, ', ') INTO excess
-  FROM (VALUES ('public.intent_current'), ('public.certs'), ('public.alerts')) AS t(name)
+  FROM (VALUES ('public.intent_current'), ('public.certs'), ('public.known_keys'), ('public.revoked_keys'),
+               ('public.alerts'), ('public.certwatch_coverage')) AS t(name)
   CROSS JOIN (VALUES ('INSERT'), ('UPDATE'), ('DELETE'), ('TRUNCATE'), ('TRIGGER')) AS p(privilege)
   WHERE has_table_privilege(current_setting('certwatch.role'), t.name, p.privilege)
-    AND NOT (t.name = 'public.alerts' AND p.privilege IN ('INSERT', 'UPDATE', 'DELETE'));
+    AND NOT (t.name IN ('public.alerts', 'public.certwatch_coverage') AND p.privilege IN ('INSERT', 'UPDATE', 'DELETE'));
   IF excess IS NOT NULL THEN
     RAISE EXCEPTION 'the role % still has %', current_setting('certwatch.role'), excess
       USING HINT = 'It has that as a superuser, as the owner, as a member of another role, or through PUBLIC: choose another role, or revoke it there.';

@@ -28,6 +28,11 @@ const needed = [
       "excused_by",
       "tbs_sha256",
       "der_state",
+      "der",
+      "row_bytes",
+      "serial_key",
+      "excuse_key",
+      "excuse_until",
       "event_type",
       "incident_key",
       "cleared_at",
@@ -69,11 +74,34 @@ export async function checkSchema(db: Database, deadlineMs: number): Promise<voi
     }
   }
   problems.push(...(await sequenceProblems(db, deadlineMs)));
+  if (problems.length === 0) problems.push(...(await indexProblems(db, deadlineMs)));
   if (problems.length > 0) throw new SchemaError(problems.join("\n"));
 }
 
 function columnsHint(table: string): string {
   return table === "public.alerts" ? migrate : "it belongs to an upstream system, which has to provide it";
+}
+
+/** The indexes without which two replicas would make two events of one certificate. */
+const neededIndexes = [
+  "alerts_certificate_key",
+  "alerts_event",
+  "alerts_excuse_key",
+  "alerts_excused_by",
+  "alerts_accepts",
+];
+
+async function indexProblems(db: Database, deadlineMs: number): Promise<string[]> {
+  const valid = await db.query<{ index: string }>(
+    {
+      name: "check the schema",
+      text: `SELECT relname::text AS index FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+             WHERE indrelid = to_regclass('public.alerts') AND indisvalid AND indisunique`,
+    },
+    deadlineMs,
+  );
+  const missing = neededIndexes.filter((needed) => !valid.some(({ index }) => index === needed));
+  return missing.map((index) => `the table public.alerts lacks the unique index ${index}: ${migrate}`);
 }
 
 async function sequenceProblems(db: Database, deadlineMs: number): Promise<string[]> {

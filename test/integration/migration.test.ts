@@ -110,6 +110,29 @@ describeOnEveryDatabase("the schema", (open) => {
     expect(await replica.query("SELECT * FROM public.alerts ORDER BY id")).toEqual(rows);
   });
 
+  test("an index that an interrupted build left unfinished is built again", async () => {
+    const replica = await open1("");
+    await applySchema(replica.db, deadlineMs);
+    const indexes = "SELECT indexrelid::regclass::text AS name, indisvalid FROM pg_index ORDER BY 1";
+    const whole = await replica.query(indexes);
+    await replica.query(
+      "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.alerts_excuse_key'::regclass",
+    );
+    await replica.query("DROP INDEX public.alerts_event");
+    await expect(checkSchema(replica.db, deadlineMs)).rejects.toThrow(
+      /lacks the unique index alerts_event: .*certwatch migrate.*\n.*alerts_excuse_key/s,
+    );
+    await applySchema(replica.db, deadlineMs);
+    expect(await replica.query(indexes)).toEqual(whole);
+    await checkSchema(replica.db, deadlineMs);
+  });
+
+  test("two migrations at the same moment end well", async () => {
+    const replica = await open1("");
+    await Promise.all([applySchema(replica.db, deadlineMs), applySchema(replica.db, deadlineMs)]);
+    await checkSchema(replica.db, deadlineMs);
+  });
+
   test("goes on top of the reference's tables: rows stay, are never sent, and everything works", async () => {
     const replica = await open1(reference);
     const old = ours.issue({ dnsNames: ["example.org"] });

@@ -18,6 +18,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import pg from "pg";
+import { readSchema } from "../../src/db/apply-schema.ts";
 
 const BINARIES = findBinaries();
 
@@ -248,22 +249,21 @@ export async function openPostgres(): Promise<DatabaseSource> {
 /** As `NO_POSTGRES`, for suites that use `openPostgres`. */
 export const NO_POSTGRES_OR_DSN = process.env.TEST_POSTGRES_DSN ? undefined : NO_POSTGRES;
 
-const SCHEMA = new URL("../../schema.sql", import.meta.url);
-
 /** Applies the repository's schema.sql. */
 export async function applySchema(dsn: string): Promise<void> {
-  await command(dsn, readFileSync(SCHEMA, "utf8"));
+  const { tables, indexes } = readSchema();
+  await command(dsn, tables, ...indexes);
 }
 
 async function createDatabase(dsn: string, name: string, template = "template0"): Promise<void> {
   await command(dsn, `CREATE DATABASE ${name} TEMPLATE ${template}`);
 }
 
-async function command(dsn: string, sql: string): Promise<void> {
+async function command(dsn: string, ...statements: string[]): Promise<void> {
   const client = new pg.Client({ connectionString: dsn });
   await client.connect();
   try {
-    await client.query(sql);
+    for (const sql of statements) await client.query(sql);
   } finally {
     await client.end();
   }

@@ -2,6 +2,7 @@ import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type WebSocket, WebSocketServer } from "ws";
 import type { LogEntry } from "./log-entry.ts";
+import { createWaiters } from "./waiters.ts";
 import { type CertstreamServer, type Feed, wireMessage } from "./wire.ts";
 
 const feedOfPath: Record<string, Feed> = {
@@ -59,24 +60,10 @@ export async function startCertstreamSimulator({
   const http = createServer((_request, response: ServerResponse) => response.writeHead(426).end());
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false });
   const feeds = new Map<WebSocket, Feed>();
-  const waiters = new Set<() => void>();
+  const { changed, until } = createWaiters();
   let refusal: Refusal | null = null;
   let accepted = 0;
   let refused = 0;
-
-  const changed = () => {
-    for (const check of [...waiters]) check();
-  };
-  const until = (isReached: () => boolean) =>
-    new Promise<void>((resolve) => {
-      const check = () => {
-        if (!isReached()) return;
-        waiters.delete(check);
-        resolve();
-      };
-      waiters.add(check);
-      check();
-    });
 
   http.on("upgrade", (request, socket, head) => {
     const feed = feedOfPath[new URL(request.url ?? "/", "http://localhost").pathname];

@@ -5,8 +5,8 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { Connections } from "../../src/alerts/connections.ts";
-import { createPrivateCa, missing } from "../security/support.ts";
-import { describeIfAvailable } from "../support/skip.ts";
+import { createPrivateCa } from "../support/private-ca.ts";
+import { describeIfAvailable, missing } from "../support/skip.ts";
 
 type Answer = (response: ServerResponse, request: IncomingMessage) => void;
 

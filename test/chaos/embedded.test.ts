@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { embeddedDsn } from "../../src/db/embedded/open.ts";
 import { embeddedDir } from "../support/embedded.ts";
-import { endPrograms, type Program, runProgram } from "../support/program.ts";
+import { endPrograms, type Program } from "../support/program.ts";
 import { Bed } from "./support/bed.ts";
 import { type Change, readHistory } from "./support/history.ts";
 import { shortOrLong } from "./support/seed.ts";
@@ -61,17 +61,5 @@ describe("the embedded database", () => {
     await bed.settle();
     const after = await bed.audit("embedded, everything sent again");
     expect(after).toMatchObject({ recorded: after.sent, events: after.sent, repeated: before.repeated });
-  });
-
-  test("a second process on the same folder is refused, clearly, and does no harm", async () => {
-    const [program] = bed.programs;
-    const second = await runProgram(["run", "--embedded"], { DATA_DIR: dir, API_PORT: "0" });
-    expect(second.status).toBe(3);
-    expect(second.stderr).toContain(`is in use by process ${program!.pid}`);
-    await bed.stockUp(3);
-    await bed.waitUntilRecorded(await bed.send(3));
-    await bed.settle();
-    expect((await bed.audit("embedded, beside a second process")).unrecorded).toEqual([]);
-    expect(await program!.stop()).toBe(0);
   });
 });

@@ -1,9 +1,8 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { beforeAll, beforeEach, expect, test } from "vitest";
 import { claimDeliveries } from "../../src/alerts/sql/claim-deliveries.ts";
-import { parseDsn } from "../../src/db/dsn.ts";
-import { type Database, openPool } from "../../src/db/pool.ts";
+import type { Database } from "../../src/db/pool.ts";
 import { byHand } from "../support/by-hand.ts";
-import { describeOnEveryDatabase } from "../support/databases.ts";
+import { describeOnEveryDatabase, openDatabase } from "../support/databases.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
 import { runProgram } from "../support/program.ts";
 
@@ -32,13 +31,9 @@ describeOnEveryDatabase("alerts and redeliver", (open) => {
   const certwatch = (...args: string[]) => runProgram(args, { POSTGRES_DSN: dsn });
   const ids = new Map<number, State>();
   beforeAll(async () => {
-    source = await open();
-    dsn = await source.createDatabase();
-    db = openPool(parseDsn(dsn));
-  });
-  afterAll(async () => {
-    await db?.end();
-    await source?.close();
+    const opened = await openDatabase(open);
+    ({ source, dsn, db } = opened);
+    return opened.close;
   });
   beforeEach(async () => {
     await db.execute({ name: byHand, text: "DELETE FROM public.alerts" }, deadlineMs);

@@ -2,14 +2,12 @@ import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { parseDsn } from "../../src/db/dsn.ts";
-import { type Database, openPool } from "../../src/db/pool.ts";
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { Database } from "../../src/db/pool.ts";
 import { createAuthority } from "../../src/demo/certificates.ts";
 import { byHand } from "../support/by-hand.ts";
-import { describeOnEveryDatabase } from "../support/databases.ts";
+import { describeOnEveryDatabase, openDatabase } from "../support/databases.ts";
 import { pem } from "../support/pem.ts";
-import type { DatabaseSource } from "../support/postgres.ts";
 import { runProgram } from "../support/program.ts";
 
 const deadlineMs = 20_000;
@@ -104,19 +102,14 @@ describe("inventory fingerprint", () => {
 });
 
 describeOnEveryDatabase("inventory", (open) => {
-  let source: DatabaseSource;
   let dsn: string;
   let db: Database;
   let certwatch: (...args: [string[], string?]) => ReturnType<typeof runProgram>;
   beforeAll(async () => {
-    source = await open();
-    dsn = await source.createDatabase();
-    db = openPool(parseDsn(dsn));
+    const opened = await openDatabase(open);
+    ({ dsn, db } = opened);
     certwatch = (args, input) => runProgram(["inventory", ...args], { POSTGRES_DSN: dsn }, { input });
-  });
-  afterAll(async () => {
-    await db?.end();
-    await source?.close();
+    return opened.close;
   });
   beforeEach(async () => {
     await db.execute({ name: byHand, text: "DELETE FROM public.certs" }, deadlineMs);
@@ -255,17 +248,12 @@ describeOnEveryDatabase("inventory", (open) => {
 });
 
 describeOnEveryDatabase("inventory add refuses", (open) => {
-  let source: DatabaseSource;
   let dsn: string;
   let db: Database;
   beforeAll(async () => {
-    source = await open();
-    dsn = await source.createDatabase({ schema: false });
-    db = openPool(parseDsn(dsn));
-  });
-  afterAll(async () => {
-    await db?.end();
-    await source?.close();
+    const opened = await openDatabase(open, { schema: false });
+    ({ dsn, db } = opened);
+    return opened.close;
   });
   const add = async (sql: string) => {
     await db.execute(

@@ -1,10 +1,8 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { parseDsn } from "../../src/db/dsn.ts";
-import { type Database, openPool } from "../../src/db/pool.ts";
+import { beforeAll, beforeEach, expect, test } from "vitest";
+import type { Database } from "../../src/db/pool.ts";
 import { inventoryGaps } from "../../src/inventory/gaps.ts";
 import { byHand } from "../support/by-hand.ts";
-import { describeOnEveryDatabase } from "../support/databases.ts";
-import type { DatabaseSource } from "../support/postgres.ts";
+import { describeOnEveryDatabase, openDatabase } from "../support/databases.ts";
 import { runProgram } from "../support/program.ts";
 
 const deadlineMs = 20_000;
@@ -13,7 +11,6 @@ const reference = `CREATE TABLE public.certs (fingerprint_sha1 TEXT PRIMARY KEY,
   not_before BIGINT NOT NULL, not_after BIGINT NOT NULL, source TEXT, added_at BIGINT NOT NULL)`;
 
 describeOnEveryDatabase("migrate", (open) => {
-  let source: DatabaseSource;
   let dsn: string;
   let db: Database;
   const migrate = (...args: string[]) => runProgram(["migrate", ...args], { POSTGRES_DSN: dsn });
@@ -30,13 +27,9 @@ describeOnEveryDatabase("migrate", (open) => {
     return rows.map(({ name, valid }) => (valid ? name : `${name} (invalid)`));
   };
   beforeAll(async () => {
-    source = await open();
-    dsn = await source.createDatabase({ schema: false });
-    db = openPool(parseDsn(dsn));
-  });
-  afterAll(async () => {
-    await db?.end();
-    await source?.close();
+    const opened = await openDatabase(open, { schema: false });
+    ({ dsn, db } = opened);
+    return opened.close;
   });
   beforeEach(() => run("DROP SCHEMA public CASCADE; CREATE SCHEMA public"));
 

@@ -1,13 +1,11 @@
 import fc from "fast-check";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { explainMatch } from "../../src/commands/watch/explain.ts";
-import { parseDsn } from "../../src/db/dsn.ts";
-import { type Database, openPool } from "../../src/db/pool.ts";
+import type { Database } from "../../src/db/pool.ts";
 import { buildWatchList } from "../../src/watchlist/matcher.ts";
 import { arbitraryEntries, arbitraryName } from "../support/arbitrary-names.ts";
 import { byHand } from "../support/by-hand.ts";
-import { describeOnEveryDatabase } from "../support/databases.ts";
-import type { DatabaseSource } from "../support/postgres.ts";
+import { describeOnEveryDatabase, openDatabase } from "../support/databases.ts";
 import { runProgram } from "../support/program.ts";
 
 const deadlineMs = 20_000;
@@ -54,18 +52,13 @@ describe("explainMatch", () => {
 });
 
 describeOnEveryDatabase("watch", (open) => {
-  let source: DatabaseSource;
   let dsn: string;
   let db: Database;
   const certwatch = (...args: string[]) => runProgram(["watch", ...args], { POSTGRES_DSN: dsn });
   beforeAll(async () => {
-    source = await open();
-    dsn = await source.createDatabase();
-    db = openPool(parseDsn(dsn));
-  });
-  afterAll(async () => {
-    await db?.end();
-    await source?.close();
+    const opened = await openDatabase(open);
+    ({ dsn, db } = opened);
+    return opened.close;
   });
   beforeEach(async () => {
     await db.execute({ name: byHand, text: "DELETE FROM public.intent_current" }, deadlineMs);

@@ -1,16 +1,13 @@
-import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { DsnError, parseDsn } from "../../src/db/dsn.ts";
 import { DeadlineError, errorKind, failedStatement, NoHostError, sqlState } from "../../src/db/errors.ts";
 import { type Database, openPool } from "../../src/db/pool.ts";
 import { byHand } from "../support/by-hand.ts";
 import { type Cluster, freePort, NO_POSTGRES, startCluster } from "../support/postgres.ts";
-import { describeIfAvailable } from "../support/skip.ts";
+import { createPrivateCa, type PrivateCa } from "../support/private-ca.ts";
+import { describeIfAvailable, missing } from "../support/skip.ts";
 import { patienceMs, waitUntil } from "../support/wait.ts";
 
 const open: Database[] = [];
@@ -235,17 +232,16 @@ describeIfAvailable("a pool on PostgreSQL", NO_POSTGRES, () => {
   });
 });
 
-describeIfAvailable("sslmode on PostgreSQL", NO_POSTGRES ?? noOpenssl(), () => {
+describeIfAvailable("sslmode on PostgreSQL", NO_POSTGRES ?? missing("openssl", "version"), () => {
   const encrypted = "SELECT ssl AS v FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
-  const folder = mkdtempSync(join(tmpdir(), "certwatch-tls-"));
-  const file = (name: string) => join(folder, name);
+  let ca: PrivateCa;
   let cluster: Cluster;
   let dsn: string;
   beforeAll(async () => {
-    makeCertificates(folder);
+    ca = createPrivateCa();
     cluster = await startCluster({
       tcp: true,
-      files: { "server.crt": file("server.crt"), "server.key": file("server.key") },
+      files: { "server.crt": ca.file("server.crt"), "server.key": ca.file("server.key") },
       conf: ["ssl = on"],
       hba: [
         "local all all trust",
@@ -263,7 +259,7 @@ describeIfAvailable("sslmode on PostgreSQL", NO_POSTGRES ?? noOpenssl(), () => {
   });
   afterAll(async () => {
     await cluster?.close();
-    rmSync(folder, { recursive: true });
+    await ca?.remove();
   });
 
   test.each([
@@ -288,9 +284,11 @@ describeIfAvailable("sslmode on PostgreSQL", NO_POSTGRES ?? noOpenssl(), () => {
 
   test("verify-ca and require with a root certificate check the chain alone", async () => {
     for (const mode of ["verify-ca", "require"]) {
-      expect(await one(pool(`${dsn}?sslmode=${mode}&sslrootcert=${file("ca.crt")}`), encrypted)).toBe(true);
+      expect(await one(pool(`${dsn}?sslmode=${mode}&sslrootcert=${ca.file("ca.crt")}`), encrypted)).toBe(
+        true,
+      );
       const error = await failure(
-        one(pool(`${dsn}?sslmode=${mode}&sslrootcert=${file("other.crt")}`), encrypted),
+        one(pool(`${dsn}?sslmode=${mode}&sslrootcert=${ca.file("other.crt")}`), encrypted),
       );
       expect(String(error)).toMatch(/self-signed certificate|unable to verify/);
       expect(errorKind(error)).toBe("fatal");
@@ -298,16 +296,17 @@ describeIfAvailable("sslmode on PostgreSQL", NO_POSTGRES ?? noOpenssl(), () => {
   });
 
   test("verify-full checks the host name as well", async () => {
-    const verified = `sslmode=verify-full&sslrootcert=${file("ca.crt")}`;
+    const verified = `sslmode=verify-full&sslrootcert=${ca.file("ca.crt")}`;
     const byName = dsn.replace("127.0.0.1", "localhost");
     expect(await one(pool(`${byName}?${verified}`), encrypted)).toBe(true);
     expect(String(await failure(one(pool(`${dsn}?${verified}`), encrypted)))).toContain("altnames");
   });
 
-  test.each(["sslmode=require", `sslmode=verify-full&sslrootcert=${file("ca.crt")}`])(
+  test.each(["sslmode=require", "sslmode=verify-full&sslrootcert=ca.crt"])(
     "a statement is ended at its deadline over TLS as well: %s",
     async (parameters) => {
-      const db = pool(`${dsn.replace("127.0.0.1", "localhost")}?${parameters}`, 1);
+      const withPath = parameters.replace("ca.crt", ca.file("ca.crt"));
+      const db = pool(`${dsn.replace("127.0.0.1", "localhost")}?${withPath}`, 1);
       const observer = pool(cluster.dsn(), 1);
       await one(db, "SELECT 1 AS v");
       expect(await failure(db.query({ name: byHand, text: "SELECT pg_sleep(58)" }, 200))).toBeInstanceOf(
@@ -320,41 +319,8 @@ describeIfAvailable("sslmode on PostgreSQL", NO_POSTGRES ?? noOpenssl(), () => {
   );
 
   test("a root certificate that is missing is an error of the DSN", () => {
-    expect(() => openPool(parseDsn(`${dsn}?sslmode=verify-full&sslrootcert=${file("none.crt")}`))).toThrow(
+    expect(() => openPool(parseDsn(`${dsn}?sslmode=verify-full&sslrootcert=${ca.file("none.crt")}`))).toThrow(
       DsnError,
     );
   });
 });
-
-function noOpenssl(): string | undefined {
-  try {
-    execFileSync("openssl", ["version"], { stdio: "pipe" });
-    return undefined;
-  } catch {
-    return "no openssl on this machine";
-  }
-}
-
-/** A CA, a server certificate of it for `localhost`, and a CA that has nothing to do with them. */
-function makeCertificates(folder: string): void {
-  const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: folder, stdio: "pipe" });
-  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
-  for (const name of ["ca", "other"]) {
-    openssl("req", "-x509", ...key, "-subj", "/CN=test CA", "-keyout", `${name}.key`, "-out", `${name}.crt`);
-  }
-  const server = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
-  openssl(
-    "req",
-    "-x509",
-    ...key,
-    ...server,
-    "-CA",
-    "ca.crt",
-    "-CAkey",
-    "ca.key",
-    "-keyout",
-    "server.key",
-    "-out",
-    "server.crt",
-  );
-}

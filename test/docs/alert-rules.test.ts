@@ -3,12 +3,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { describeIfAvailable } from "../support/skip.ts";
+import { describeIfAvailable, missing } from "../support/skip.ts";
 
 const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
 const rules = /```yaml\n(groups:\n.*?)```/s.exec(readme)![1]!;
-const noPromtool =
-  spawnSync("promtool", ["--version"]).status === 0 ? undefined : "no promtool on this machine";
 
 /** Series, a value for each minute, that have to make the alert fire within 40 minutes; from 10 on where all was well. */
 const trouble: Record<string, Record<string, string>> = {
@@ -46,7 +44,7 @@ const allIsWell: Record<string, string> = {
   certwatch_alerts_suspicious_last_hour: "2x60",
 };
 
-describeIfAvailable("the alert rules in the README", noPromtool, () => {
+describeIfAvailable("the alert rules in the README", missing("promtool"), () => {
   const folder = mkdtempSync(join(tmpdir(), "certwatch-rules-"));
   const rulesFile = join(folder, "rules.yml");
   beforeAll(() => writeFileSync(rulesFile, rules));

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type ServerOptions, WebSocketServer } from "ws";
 import { maskUrl } from "../../src/config/mask.ts";
 import { type CertstreamSimulator, startCertstreamSimulator } from "../../src/demo/certstream.ts";
+import { createWaiters } from "../../src/demo/waiters.ts";
 import { FeedClient, type FeedClientOptions } from "../../src/feed/client.ts";
 import { createMetrics } from "../../src/metrics.ts";
 
@@ -16,10 +17,7 @@ function startClient(url: string, options: Partial<FeedClientOptions> = {}) {
   const lines: Line[] = [];
   const messages: string[] = [];
   const states: string[] = [];
-  const waiters = new Set<() => void>();
-  const changed = () => {
-    for (const check of [...waiters]) check();
-  };
+  const { changed, until } = createWaiters();
   const log = pino(
     { level: "debug" },
     {
@@ -50,16 +48,6 @@ function startClient(url: string, options: Partial<FeedClientOptions> = {}) {
     metrics,
     ...options,
   });
-  const until = (isReached: () => boolean) =>
-    new Promise<void>((resolve) => {
-      const check = () => {
-        if (!isReached()) return;
-        waiters.delete(check);
-        resolve();
-      };
-      waiters.add(check);
-      check();
-    });
   const ending = async (n = 1) => {
     const endings = () => lines.filter(({ retry_in_s }) => retry_in_s !== undefined);
     await until(() => endings().length >= n);

@@ -1,16 +1,14 @@
-import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import type { AddressInfo, TcpNetConnectOpts } from "node:net";
 import { createServer, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import WebSocket from "ws";
 import { FrameReader } from "../../src/feed/frame-reader.ts";
+import { createPrivateCa } from "../support/private-ca.ts";
 
 /** A frame as a server may send it: opcode 0 to 15, header as RFC 6455 section 5.2 has it. */
 function frame(opcode: number, payload: Buffer, { fin = true, rsv = 0, masked = false } = {}): Buffer {
@@ -229,29 +227,9 @@ describe("a frame reader", () => {
   });
 
   it("reads over TLS", async () => {
-    const folder = mkdtempSync(join(tmpdir(), "certwatch-tls-"));
-    const [key, cert] = [join(folder, "key"), join(folder, "cert")];
-    execFileSync(
-      "openssl",
-      [
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-subj",
-        "/CN=localhost",
-        "-keyout",
-        key,
-        "-out",
-        cert,
-      ],
-      { stdio: "pipe" },
-    );
-    const tls = { key: readFileSync(key), cert: readFileSync(cert) };
-    rmSync(folder, { recursive: true });
+    const ca = createPrivateCa();
+    const tls = { key: readFileSync(ca.file("server.key")), cert: readFileSync(ca.file("server.crt")) };
+    await ca.remove();
     const payloads = [10, 70_000, 140_000, 9_000].map((length) => Buffer.alloc(length, "a"));
     const { messages, ending } = await read(
       Buffer.concat([...payloads.map((payload) => frame(text!, payload)), closing]),

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Verdict } from "../../src/alerts/outbox.ts";
 import { outcomeOf } from "../../src/alerts/outcome.ts";
 import { claimDeliveries } from "../../src/alerts/sql/claim-deliveries.ts";
@@ -6,8 +6,8 @@ import { settleDeliveries } from "../../src/alerts/sql/settle-deliveries.ts";
 import { adoptObserved, giveUpExpired } from "../../src/alerts/sql/sweep-deliveries.ts";
 import { startWebhookReceiver, type WebhookReceiver } from "../../src/demo/receiver.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
-import { delegate, oneStep, Replica } from "../support/outbox.ts";
-import { type DatabaseSource, NO_POSTGRES_OR_DSN, openPostgres } from "../support/postgres.ts";
+import { delegate, oneStep, openReplicas, Replica, startAfresh } from "../support/outbox.ts";
+import { NO_POSTGRES_OR_DSN, openPostgres } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import { final, insertInventory, inventoryRow, ours, precertificate, theirs } from "../support/updates.ts";
 
@@ -15,27 +15,16 @@ const deadlineMs = 10_000;
 type Payload = { alert_id: number; severity: string };
 
 describeOnEveryDatabase("delivery", (open) => {
-  let source: DatabaseSource;
   let replica: Replica;
   let other: Replica;
   let receiver: WebhookReceiver;
   beforeAll(async () => {
-    source = await open();
-    const dsn = await source.createDatabase();
-    replica = new Replica(dsn);
-    other = new Replica(dsn);
-  });
-  afterAll(async () => {
-    await replica?.db.end();
-    await other?.db.end();
-    await source?.close();
+    const opened = await openReplicas(open);
+    ({ replica, other } = opened);
+    return opened.close;
   });
   beforeEach(async () => {
-    await replica.emptyTables();
-    for (const one of [replica, other]) {
-      one.errors.length = 0;
-      one.lines.length = 0;
-    }
+    await startAfresh(replica, other);
     receiver = await startWebhookReceiver();
     return () => receiver.close();
   });

@@ -1,13 +1,12 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { Issuance } from "../../src/demo/certificates.ts";
+import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { CertUpdate } from "../../src/feed/message.ts";
 import { weigh } from "../../src/issuance/evidence.ts";
 import { identify } from "../../src/issuance/identity.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import { dns, extensionOf, oddCertificate } from "../support/odd-certificates.ts";
-import { Replica } from "../support/outbox.ts";
-import type { DatabaseSource } from "../support/postgres.ts";
+import { openReplicas, type Replica, startAfresh } from "../support/outbox.ts";
 import {
+  copyOf,
   final,
   insertInventory,
   inventoryRow,
@@ -25,32 +24,14 @@ import {
 const names = ["example.org", "www.example.org"];
 const base64 = (bytes: Uint8Array | string) => Buffer.from(bytes).toString("base64");
 
-/** A copy with the same issuer name, serial number, validity and names, and another key. */
-function copyOf({ fields }: Issuance, authority = ours): Issuance {
-  return authority.issue({
-    dnsNames: fields.dnsNames,
-    serial: Buffer.from(fields.serialHex, "hex"),
-    notBeforeEpochSeconds: fields.notBeforeEpochSeconds,
-    notAfterEpochSeconds: fields.notAfterEpochSeconds,
-  });
-}
-
 describeOnEveryDatabase("evidence", (open) => {
-  let source: DatabaseSource;
   let replica: Replica;
   beforeAll(async () => {
-    source = await open();
-    replica = new Replica(await source.createDatabase());
+    const opened = await openReplicas(open);
+    replica = opened.replica;
+    return opened.close;
   });
-  afterAll(async () => {
-    await replica?.db.end();
-    await source?.close();
-  });
-  beforeEach(async () => {
-    await replica.emptyTables();
-    replica.errors.length = 0;
-    replica.lines.length = 0;
-  });
+  beforeEach(() => startAfresh(replica));
 
   const own = (options = {}) => {
     const issuance = ours.issue({ dnsNames: names });

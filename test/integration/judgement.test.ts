@@ -1,10 +1,10 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { createAuthority, type Issuance } from "../../src/demo/certificates.ts";
+import { beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { createAuthority } from "../../src/demo/certificates.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
-import { mergedCertificates, Replica } from "../support/outbox.ts";
-import type { DatabaseSource } from "../support/postgres.ts";
+import { mergedCertificates, openReplicas, type Replica, startAfresh } from "../support/outbox.ts";
 import {
   argon,
+  copyOf,
   final,
   insertInventory,
   inventoryRow,
@@ -18,36 +18,15 @@ import {
 
 const names = ["example.org", "www.example.org"];
 
-/** Another certificate with the serial number, validity and names of this one. */
-function copyOf({ fields }: Issuance, authority = ours): Issuance {
-  return authority.issue({
-    dnsNames: fields.dnsNames,
-    serial: Buffer.from(fields.serialHex, "hex"),
-    notBeforeEpochSeconds: fields.notBeforeEpochSeconds,
-    notAfterEpochSeconds: fields.notAfterEpochSeconds,
-  });
-}
-
 describeOnEveryDatabase("the judgement", (open) => {
-  let source: DatabaseSource;
   let replica: Replica;
   let other: Replica;
   beforeAll(async () => {
-    source = await open();
-    const dsn = await source.createDatabase();
-    replica = new Replica(dsn);
-    other = new Replica(dsn);
+    const opened = await openReplicas(open);
+    ({ replica, other } = opened);
+    return opened.close;
   });
-  afterAll(async () => {
-    await replica?.db.end();
-    await other?.db.end();
-    await source?.close();
-  });
-  beforeEach(async () => {
-    await replica.emptyTables();
-    replica.errors.length = 0;
-    replica.lines.length = 0;
-  });
+  beforeEach(() => startAfresh(replica, other));
 
   describe("one issuance, one event of each severity", () => {
     test("an own renewal is one info: the precertificate by serial, the final silent", async () => {

@@ -1,9 +1,16 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { CertUpdate } from "../../src/feed/message.ts";
 import { identify } from "../../src/issuance/identity.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
-import { delegate, mergedCertificates, oneStep, Replica } from "../support/outbox.ts";
-import { type Cluster, type DatabaseSource, NO_POSTGRES, startCluster } from "../support/postgres.ts";
+import {
+  delegate,
+  mergedCertificates,
+  oneStep,
+  openReplicas,
+  Replica,
+  startAfresh,
+} from "../support/outbox.ts";
+import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import { argon, final, matchOf, oak, precertificate, theirs } from "../support/updates.ts";
 import { patienceMs, waitUntil } from "../support/wait.ts";
@@ -23,28 +30,14 @@ async function untilRecorded(replica: Replica, wanted: number, again = () => {})
 }
 
 describeOnEveryDatabase("recording", (open) => {
-  let source: DatabaseSource;
   let replica: Replica;
   let other: Replica;
   beforeAll(async () => {
-    source = await open();
-    const dsn = await source.createDatabase();
-    replica = new Replica(dsn);
-    other = new Replica(dsn);
+    const opened = await openReplicas(open);
+    ({ replica, other } = opened);
+    return opened.close;
   });
-  afterAll(async () => {
-    await replica?.db.end();
-    await other?.db.end();
-    await source?.close();
-  });
-  beforeEach(async () => {
-    await replica.emptyTables();
-    for (const one of [replica, other]) {
-      one.errors.length = 0;
-      one.lines.length = 0;
-      one.recorded.length = 0;
-    }
-  });
+  beforeEach(() => startAfresh(replica, other));
 
   const count = () => replica.value<number>("SELECT count(*) FROM public.alerts");
 

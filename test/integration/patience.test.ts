@@ -1,11 +1,10 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { concurrency } from "../../src/alerts/held-events.ts";
 import { Patience } from "../../src/alerts/patience.ts";
 import type { Severity } from "../../src/alerts/payload.ts";
 import { type Behaviour, type Delivery, startWebhookReceiver } from "../../src/demo/receiver.ts";
 import { openAnyDatabase } from "../program/bed.ts";
-import { Replica } from "../support/outbox.ts";
-import type { DatabaseSource } from "../support/postgres.ts";
+import { openReplicas, type Replica, startAfresh } from "../support/outbox.ts";
 import { final, insertInventory, inventoryRow, ours, theirs } from "../support/updates.ts";
 
 // Receivers that take so many alerts in so much time and refuse the rest, as Slack and Discord do. A second of theirs is
@@ -68,26 +67,16 @@ const receivers: [string, number, () => LimitedReceiver][] = [
 ];
 
 describe("a receiver that asks for patience", () => {
-  let source: DatabaseSource;
   let replica: Replica;
   let other: Replica;
   beforeAll(async () => {
-    source = await openAnyDatabase();
-    const dsn = await source.createDatabase();
-    replica = new Replica(dsn);
-    other = new Replica(dsn);
-  });
-  afterAll(async () => {
-    await replica?.db.end();
-    await other?.db.end();
-    await source?.close();
+    const opened = await openReplicas(openAnyDatabase);
+    ({ replica, other } = opened);
+    return opened.close;
   });
   beforeEach(async () => {
-    await replica.emptyTables();
-    for (const one of [replica, other]) {
-      one.lines.length = 0;
-      one.metrics.webhook.reset();
-    }
+    await startAfresh(replica, other);
+    for (const { metrics } of [replica, other]) metrics.webhook.reset();
   });
 
   const infoCount = 30;

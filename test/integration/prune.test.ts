@@ -1,9 +1,8 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { beforeAll, beforeEach, expect, test } from "vitest";
 import { createPruner } from "../../src/alerts/prune.ts";
 import { pruneAlerts } from "../../src/alerts/sql/prune-alerts.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
-import { oneStep, Replica } from "../support/outbox.ts";
-import type { DatabaseSource } from "../support/postgres.ts";
+import { oneStep, openReplicas, type Replica, startAfresh } from "../support/outbox.ts";
 import { final, insertInventory, inventoryRow, ours, precertificate, theirs } from "../support/updates.ts";
 import { waitUntil } from "../support/wait.ts";
 
@@ -14,17 +13,13 @@ const oldDays = 31;
 const freshDays = 29;
 
 describeOnEveryDatabase("pruning", (open) => {
-  let source: DatabaseSource;
   let replica: Replica;
   beforeAll(async () => {
-    source = await open();
-    replica = new Replica(await source.createDatabase());
+    const opened = await openReplicas(open);
+    replica = opened.replica;
+    return opened.close;
   });
-  afterAll(async () => {
-    await replica?.db.end();
-    await source?.close();
-  });
-  beforeEach(() => replica.emptyTables());
+  beforeEach(() => startAfresh(replica));
 
   const prune = (limit = 100) => pruneAlerts(replica.db, { retentionSeconds, limit, deadlineMs });
   const someFinal = () => final(theirs.issue({ dnsNames: ["example.org"] }));

@@ -1,15 +1,22 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Delivery } from "../../src/alerts/outbox.ts";
 import { outcomeOf } from "../../src/alerts/outcome.ts";
 import { claimDeliveries } from "../../src/alerts/sql/claim-deliveries.ts";
 import { releaseDeliveries, settleDeliveries } from "../../src/alerts/sql/settle-deliveries.ts";
-import type { Issuance } from "../../src/demo/certificates.ts";
 import { startWebhookReceiver } from "../../src/demo/receiver.ts";
 import { byHand } from "../support/by-hand.ts";
-import { delegate, mergedCertificates, oneStep, Replica } from "../support/outbox.ts";
-import { type DatabaseSource, NO_POSTGRES_OR_DSN, openPostgres } from "../support/postgres.ts";
+import {
+  delegate,
+  mergedCertificates,
+  oneStep,
+  openReplicas,
+  type Replica,
+  startAfresh,
+} from "../support/outbox.ts";
+import { NO_POSTGRES_OR_DSN, openPostgres } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
 import {
+  copyOf,
   final,
   insertInventory,
   inventoryRow,
@@ -22,31 +29,15 @@ import { waitUntil } from "../support/wait.ts";
 
 const dnsNames = ["example.org"];
 const deadlineMs = 20_000;
-const copyOf = ({ fields }: Issuance, authority = ours) =>
-  authority.issue({
-    dnsNames,
-    serial: Buffer.from(fields.serialHex, "hex"),
-    notBeforeEpochSeconds: fields.notBeforeEpochSeconds,
-    notAfterEpochSeconds: fields.notAfterEpochSeconds,
-  });
 
 describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
-  let source: DatabaseSource;
-  let dsn: string;
   let replicas: [Replica, Replica];
   beforeAll(async () => {
-    source = await openPostgres();
-    dsn = await source.createDatabase();
-    replicas = [new Replica(dsn), new Replica(dsn)];
+    const opened = await openReplicas(openPostgres);
+    replicas = [opened.replica, opened.other];
+    return opened.close;
   });
-  afterAll(async () => {
-    for (const { db } of replicas ?? []) await db.end();
-    await source?.close();
-  });
-  beforeEach(async () => {
-    await replicas[0].emptyTables();
-    for (const { errors } of replicas) errors.length = 0;
-  });
+  beforeEach(() => startAfresh(...replicas));
 
   const noErrors = () => expect(replicas.flatMap(({ errors }) => errors)).toEqual([]);
 

@@ -1,12 +1,12 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { createSecondLook } from "../../src/alerts/second-look.ts";
 import { pruneAlerts } from "../../src/alerts/sql/prune-alerts.ts";
 import type { Issuance } from "../../src/demo/certificates.ts";
 import type { CertUpdate } from "../../src/feed/message.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
-import { oneStep, Replica } from "../support/outbox.ts";
-import type { DatabaseSource } from "../support/postgres.ts";
+import { oneStep, openReplicas, type Replica, startAfresh } from "../support/outbox.ts";
 import {
+  copyOf,
   final,
   insertInventory,
   inventoryRow,
@@ -31,30 +31,14 @@ import {
 
 const names = ["example.org", "www.example.org"];
 
-function copyOf({ fields }: Issuance, authority = ours): Issuance {
-  return authority.issue({
-    dnsNames: fields.dnsNames,
-    serial: Buffer.from(fields.serialHex, "hex"),
-    notBeforeEpochSeconds: fields.notBeforeEpochSeconds,
-    notAfterEpochSeconds: fields.notAfterEpochSeconds,
-  });
-}
-
 describeOnEveryDatabase("the sequence", (open) => {
-  let source: DatabaseSource;
   let replica: Replica;
   beforeAll(async () => {
-    source = await open();
-    replica = new Replica(await source.createDatabase());
+    const opened = await openReplicas(open);
+    replica = opened.replica;
+    return opened.close;
   });
-  afterAll(async () => {
-    await replica?.db.end();
-    await source?.close();
-  });
-  beforeEach(async () => {
-    await replica.emptyTables();
-    replica.errors.length = 0;
-  });
+  beforeEach(() => startAfresh(replica));
 
   const lookAgain = (deliver = true) =>
     oneStep(createSecondLook({ ...replica, deliver, onCleared: () => {}, onError: replica.onError }));

@@ -8,7 +8,7 @@ import { describe, expect, test } from "vitest";
 import { createAuthority } from "../../src/demo/certificates.ts";
 import { readCertificateFile } from "../../src/inventory/certificate-file.ts";
 import { pem } from "../support/pem.ts";
-import { describeIfAvailable } from "../support/skip.ts";
+import { describeIfAvailable, missing } from "../support/skip.ts";
 
 const root = createAuthority({ organization: "Example Trust", commonName: "Example Root" });
 const authority = createAuthority({
@@ -110,7 +110,7 @@ describe("readCertificateFile", () => {
   });
 });
 
-describeIfAvailable("certificates of openssl req -x509", openssl(), () => {
+describeIfAvailable("certificates of openssl req -x509", missing("openssl", "version"), () => {
   const make = (...args: string[]) => {
     const dir = mkdtempSync(join(tmpdir(), "certwatch-openssl-"));
     try {
@@ -144,12 +144,3 @@ describeIfAvailable("certificates of openssl req -x509", openssl(), () => {
     ]);
   });
 });
-
-function openssl(): string | undefined {
-  try {
-    execFileSync("openssl", ["version"], { stdio: "pipe" });
-    return undefined;
-  } catch {
-    return "no openssl on this machine";
-  }
-}

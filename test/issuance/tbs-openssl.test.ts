@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { createHash, randomBytes, verify, X509Certificate } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { octetString } from "../../src/demo/der.ts";
 import { createCtLogKey, signedCertificateTimestamp, signedPrecertData, vector } from "../../src/demo/sct.ts";
 import { preCertTbs, tbsSha256 } from "../../src/issuance/tbs.ts";
-import { describeIfAvailable } from "../support/skip.ts";
+import { describeIfAvailable, missing } from "../support/skip.ts";
 
 const config = `
 [ca]
@@ -30,10 +30,8 @@ const constraints = "basicConstraints = critical, CA:FALSE";
 const keyIds = "subjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid";
 const names = "subjectAltName = DNS:example.org, DNS:*.example.org";
 
-const hasOpenssl = spawnSync("openssl", ["version"]).status === 0;
-
 /** The CA program of another project writes both certificates, and takes the TBSCertificate out of a third. */
-describeIfAvailable("pairs that OpenSSL makes", hasOpenssl ? undefined : "no openssl on this machine", () => {
+describeIfAvailable("pairs that OpenSSL makes", missing("openssl", "version"), () => {
   let folder: string;
   const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: folder, stdio: "pipe" });
   const write = (name: string, text: string) => writeFileSync(join(folder, name), text);

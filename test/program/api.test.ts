@@ -3,26 +3,17 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { addToInventory } from "../../src/demo/upstream.ts";
 import { version } from "../../src/version.ts";
 import { byHand } from "../support/by-hand.ts";
-import type { DatabaseSource } from "../support/postgres.ts";
 import { endPrograms, runProgram } from "../support/program.ts";
-import { describeIfAvailable } from "../support/skip.ts";
-import { type Bed, entryOf, isFor, openAnyDatabase, openBed } from "./bed.ts";
-
-const noPromtool =
-  spawnSync("promtool", ["--version"]).status === 0 ? undefined : "no promtool on this machine";
+import { describeIfAvailable, missing } from "../support/skip.ts";
+import { type Bed, entryOf, isFor, openAnyDatabase, openBedOn } from "./bed.ts";
 
 describe("the HTTP API of the service", () => {
-  let databases: DatabaseSource;
   let bed: Bed;
   beforeAll(async () => {
-    databases = await openAnyDatabase();
-    bed = await openBed(await databases.createDatabase());
+    bed = await openBedOn(openAnyDatabase);
   });
   afterEach(endPrograms);
-  afterAll(async () => {
-    await bed?.close();
-    await databases?.close();
-  });
+  afterAll(() => bed?.close());
 
   test("every metric of the contract is there at 0 from the start, and moves as its name says", async () => {
     const program = await bed.start();
@@ -156,7 +147,7 @@ describe("the HTTP API of the service", () => {
     expect(await program.stop()).toBe(0);
   });
 
-  describeIfAvailable("promtool", noPromtool, () => {
+  describeIfAvailable("promtool", missing("promtool"), () => {
     test("has nothing to say about /metrics but on three names that are prom-client's", async () => {
       const program = await bed.start();
       const input = await (await fetch(`${program.apiUrl}/metrics`)).text();

@@ -86,6 +86,17 @@ export async function openBed(dsn: string): Promise<Bed> {
   };
 }
 
+/** A bed on a database of its own; its `close` also closes the server that `open` opened. */
+export async function openBedOn(open: () => Promise<DatabaseSource>): Promise<Bed> {
+  const source = await open();
+  const bed = await openBed(await source.createDatabase());
+  const close = async () => {
+    await bed.close();
+    await source.close();
+  };
+  return { ...bed, close };
+}
+
 /** Whether a delivery is about this name. */
 export const isFor =
   (name: string) =>

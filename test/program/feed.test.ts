@@ -1,28 +1,22 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { startCertstreamSimulator } from "../../src/demo/certstream.ts";
 import { wireMessage } from "../../src/demo/wire.ts";
-import type { DatabaseSource } from "../support/postgres.ts";
 import { endPrograms, type Program, spawnProgram } from "../support/program.ts";
 import { secrets, withSecrets } from "../support/secrets.ts";
-import { type Bed, entryOf, isFor, openAnyDatabase, openBed } from "./bed.ts";
+import { type Bed, entryOf, isFor, openAnyDatabase, openBedOn } from "./bed.ts";
 
 const updates = 'certwatch_ct_messages_total{type="certificate_update"}';
 
 describe("the feed", () => {
-  let databases: DatabaseSource;
   let bed: Bed;
   beforeAll(async () => {
-    databases = await openAnyDatabase();
-    bed = await openBed(await databases.createDatabase());
+    bed = await openBedOn(openAnyDatabase);
   });
   afterEach(async () => {
     bed.simulator.refuse(null);
     await endPrograms();
   });
-  afterAll(async () => {
-    await bed?.close();
-    await databases?.close();
-  });
+  afterAll(() => bed?.close());
 
   let count = 0;
   /** Publishes a certificate of its own, which has to arrive. */

@@ -3,9 +3,8 @@ import type { Payload } from "../../src/alerts/payload.ts";
 import { addToInventory } from "../../src/demo/upstream.ts";
 import { byHand } from "../support/by-hand.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
-import type { DatabaseSource } from "../support/postgres.ts";
 import { endPrograms } from "../support/program.ts";
-import { type Bed, entryOf, messageOf, openBed } from "./bed.ts";
+import { type Bed, entryOf, messageOf, openBedOn } from "./bed.ts";
 
 type Change = Parameters<typeof messageOf>[1];
 
@@ -58,17 +57,12 @@ const hostile: Record<string, Change> = {
 };
 
 describeOnEveryDatabase("hostile certificates", (open) => {
-  let databases: DatabaseSource;
   let bed: Bed;
   beforeAll(async () => {
-    databases = await open();
-    bed = await openBed(await databases.createDatabase());
+    bed = await openBedOn(open);
   });
   afterEach(endPrograms);
-  afterAll(async () => {
-    await bed?.close();
-    await databases?.close();
-  });
+  afterAll(() => bed?.close());
 
   test("all of one batch are recorded and delivered, and so are their neighbours", async () => {
     const neighbour = entryOf({ dnsNames: ["neighbour.watched.example"] });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { parseDsn } from "../../src/db/dsn.ts";
-import { type Cluster, type DatabaseSource, NO_POSTGRES, startCluster } from "../support/postgres.ts";
+import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import {
   endPrograms,
   isOutputBlocking,
@@ -16,7 +16,7 @@ import {
 } from "../support/program.ts";
 import { secrets, withSecrets } from "../support/secrets.ts";
 import { describeIfAvailable } from "../support/skip.ts";
-import { type Bed, openAnyDatabase, openBed } from "./bed.ts";
+import { type Bed, openAnyDatabase, openBedOn } from "./bed.ts";
 
 afterEach(endPrograms);
 
@@ -103,16 +103,11 @@ describe("configuration", () => {
 });
 
 describe("start", () => {
-  let databases: DatabaseSource;
   let bed: Bed;
   beforeAll(async () => {
-    databases = await openAnyDatabase();
-    bed = await openBed(await databases.createDatabase());
+    bed = await openBedOn(openAnyDatabase);
   });
-  afterAll(async () => {
-    await bed?.close();
-    await databases?.close();
-  });
+  afterAll(() => bed?.close());
 
   test("one line says what is watched, from where, to where", async () => {
     const program = await bed.start();

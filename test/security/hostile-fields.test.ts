@@ -6,8 +6,7 @@ import { byHand } from "../support/by-hand.ts";
 import { track } from "../support/children.ts";
 import type { DatabaseSource } from "../support/postgres.ts";
 import { cli, endPrograms } from "../support/program.ts";
-import { describeIfAvailable } from "../support/skip.ts";
-import { missing } from "./support.ts";
+import { describeIfAvailable, missing } from "../support/skip.ts";
 
 const updates = 'certwatch_ct_messages_total{type="certificate_update"}';
 /** Ends the line, forges one, clears the screen, sets the title, turns the text's direction, ends the JSON. */

@@ -9,8 +9,7 @@ import { type Bed, entryOf, isFor, openBed } from "../program/bed.ts";
 import { byHand } from "../support/by-hand.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { endPrograms } from "../support/program.ts";
-import { describeIfAvailable } from "../support/skip.ts";
-import { missing } from "./support.ts";
+import { describeIfAvailable, missing } from "../support/skip.ts";
 
 const script = fileURLToPath(new URL("../../deploy/roles.sql", import.meta.url));
 /** Has to be quoted wherever it stands. */

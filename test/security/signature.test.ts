@@ -2,20 +2,14 @@ import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Bed, messageOf, openAnyDatabase, openBed } from "../program/bed.ts";
-import type { DatabaseSource } from "../support/postgres.ts";
+import { type Bed, messageOf, openAnyDatabase, openBedOn } from "../program/bed.ts";
 import { secrets } from "../support/secrets.ts";
 
-let databases: DatabaseSource;
 let bed: Bed;
 beforeAll(async () => {
-  databases = await openAnyDatabase();
-  bed = await openBed(await databases.createDatabase());
+  bed = await openBedOn(openAnyDatabase);
 });
-afterAll(async () => {
-  await bed?.close();
-  await databases?.close();
-});
+afterAll(() => bed?.close());
 
 test("the library's own verifier accepts the bytes received, of each attempt, and no others", async () => {
   const received: { bytes: Buffer; headers: IncomingHttpHeaders }[] = [];

@@ -1,50 +1,7 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { readFileSync } from "node:fs";
 import { type AddressInfo, connect } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { createServer } from "node:tls";
-
-/** Why a program cannot be used, in the form that `describeIfAvailable` wants; undefined: it can. */
-export function missing(program: string, versionArgument = "--version"): string | undefined {
-  try {
-    execFileSync(program, [versionArgument], { stdio: "pipe" });
-    return undefined;
-  } catch {
-    return `no ${program} on this machine`;
-  }
-}
-
-/** A certificate authority of one's own, a server certificate of it for `localhost`, and an authority nobody trusts. */
-export interface PrivateCa {
-  /** Path of `ca.crt`, `server.crt`, `server.key` or `other.crt`. */
-  file(name: string): string;
-  remove(): Promise<void>;
-}
-
-export function createPrivateCa(): PrivateCa {
-  const folder = mkdtempSync(join(tmpdir(), "certwatch-ca-"));
-  const request = (name: string, ...rest: string[]) => {
-    const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
-    const out = ["-keyout", `${name}.key`, "-out", `${name}.crt`];
-    execFileSync("openssl", ["req", "-x509", ...key, ...out, ...rest], { cwd: folder, stdio: "pipe" });
-  };
-  request("ca", "-subj", "/CN=Private CA");
-  request("other", "-subj", "/CN=Another CA");
-  const name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
-  request(
-    "server",
-    ...name,
-    "-addext",
-    "basicConstraints=critical,CA:FALSE",
-    "-CA",
-    "ca.crt",
-    "-CAkey",
-    "ca.key",
-  );
-  return { file: (one) => join(folder, one), remove: () => rm(folder, { recursive: true }) };
-}
+import type { PrivateCa } from "../support/private-ca.ts";
 
 /** Ends TLS in front of a plain server, with the certificate for `localhost`. */
 export async function startTlsProxy(

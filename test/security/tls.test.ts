@@ -2,9 +2,10 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { type Bed, entryOf, isFor, openBed } from "../program/bed.ts";
 import { byHand } from "../support/by-hand.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
+import { createPrivateCa, type PrivateCa } from "../support/private-ca.ts";
 import { endPrograms, type LogLine, runProgram, spawnProgram } from "../support/program.ts";
-import { describeIfAvailable } from "../support/skip.ts";
-import { createPrivateCa, missing, type PrivateCa, startTlsProxy } from "./support.ts";
+import { describeIfAvailable, missing } from "../support/skip.ts";
+import { startTlsProxy } from "./support.ts";
 
 const untrusted = /self-signed certificate|unable to verify|unable to get (local )?issuer/;
 const wrongName = /does not match certificate's altnames/;

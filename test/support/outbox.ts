@@ -11,6 +11,7 @@ import type { PendingCertificate } from "../../src/issuance/pending.ts";
 import type { Loop } from "../../src/loop.ts";
 import { createMetrics } from "../../src/metrics.ts";
 import { byHand } from "./by-hand.ts";
+import type { DatabaseSource } from "./postgres.ts";
 import { matchOf, matchOfNames } from "./updates.ts";
 import { patienceMs } from "./wait.ts";
 
@@ -171,6 +172,26 @@ export class Replica {
 
   async emptyTables(): Promise<void> {
     await this.query("TRUNCATE public.alerts, public.certs, public.intent_current RESTART IDENTITY");
+  }
+}
+
+/** Two replicas, on a database of their own. `close` also closes the server that `open` opened. */
+export async function openReplicas(open: () => Promise<DatabaseSource>) {
+  const source = await open();
+  const dsn = await source.createDatabase();
+  const [replica, other] = [new Replica(dsn), new Replica(dsn)];
+  const close = async () => {
+    for (const { db } of [replica, other]) await db.end();
+    await source.close();
+  };
+  return { replica, other, close };
+}
+
+/** Empties the tables, and makes the replicas forget what they reported and logged. */
+export async function startAfresh(...replicas: [Replica, ...Replica[]]): Promise<void> {
+  await replicas[0].emptyTables();
+  for (const { errors, lines, recorded } of replicas) {
+    for (const kept of [errors, lines, recorded]) kept.length = 0;
   }
 }
 

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { appendFileSync } from "node:fs";
 import { describe, test } from "vitest";
 import { SKIPPED_FILE_VARIABLE } from "./skip-file.ts";
@@ -18,6 +19,16 @@ export function describeIfAvailable(name: string, missing: string | undefined, b
   } else {
     noteSkipped(name, missing);
     describe.skip(name, body);
+  }
+}
+
+/** Why the program cannot be used, in the form that `describeIfAvailable` wants; undefined: it can. */
+export function missing(program: string, versionArgument = "--version"): string | undefined {
+  try {
+    execFileSync(program, [versionArgument], { stdio: "pipe" });
+    return undefined;
+  } catch {
+    return `no ${program} on this machine`;
   }
 }
 

@@ -18,6 +18,16 @@ export const nimbus = rfc6962Log("nimbus");
 /** Static-ct: its precertificates come without fingerprint and DER. */
 export const willow: CtLog = { name: "willow", url: "https://willow.invalid", type: "tiled" };
 
+/** Another certificate, with another key, with the issuer name, serial number, validity and names of this one. */
+export function copyOf({ fields }: Issuance, authority = ours): Issuance {
+  return authority.issue({
+    dnsNames: fields.dnsNames,
+    serial: Buffer.from(fields.serialHex, "hex"),
+    notBeforeEpochSeconds: fields.notBeforeEpochSeconds,
+    notAfterEpochSeconds: fields.notAfterEpochSeconds,
+  });
+}
+
 interface Origin {
   log?: CtLog;
   feed?: Feed;

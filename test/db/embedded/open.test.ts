@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdirSync, readdirSync, statSync, watch } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
@@ -12,7 +12,7 @@ import { errorKind } from "../../../src/db/errors.ts";
 import { type Database, openPool } from "../../../src/db/pool.ts";
 import { byHand } from "../../support/by-hand.ts";
 import { embeddedDir } from "../../support/embedded.ts";
-import { describeIfAvailable } from "../../support/skip.ts";
+import { describeIfAvailable, missing } from "../../support/skip.ts";
 import { patienceMs } from "../../support/wait.ts";
 
 /** Cleanups of the running test, last in, first out. */
@@ -259,7 +259,7 @@ describe("the embedded database", () => {
   });
 });
 
-describeIfAvailable("psql on the embedded database", noPsql(), () => {
+describeIfAvailable("psql on the embedded database", missing("psql"), () => {
   test("reads and writes, and loads files with \\copy", async () => {
     const db = poolOf(shared);
     await db.execute({ name: byHand, text: "CREATE TABLE loaded (a int)" }, 20_000);
@@ -303,13 +303,4 @@ async function psql(dataDir: string, ...commands: string[]): Promise<string> {
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += chunk));
   await once(child, "close");
   return output;
-}
-
-function noPsql(): string | undefined {
-  try {
-    execFileSync("psql", ["--version"], { stdio: "pipe" });
-    return undefined;
-  } catch {
-    return "no psql on this machine";
-  }
 }

@@ -34,7 +34,10 @@ export async function applySchema(db: Database, deadlineMs: number): Promise<voi
 export function readSchema(): { tables: string; indexes: string[] } {
   const text = readFileSync(schemaFile, "utf8");
   const end = text.indexOf("\nCOMMIT;\n") + "\nCOMMIT;\n".length;
-  const statements = text.slice(end).replaceAll(/^--.*$/gm, "").split(";");
+  const statements = text
+    .slice(end)
+    .replaceAll(/^--.*$/gm, "")
+    .split(";");
   return { tables: text.slice(0, end), indexes: statements.map((one) => one.trim()).filter(Boolean) };
 }
 

@@ -123,6 +123,7 @@ export function alertFor(own: OwnCertificate, basis: MatchBasis): CertificateRow
     earlier_key: `sha1:${fingerprint}`,
     earlier_tbs_sha256: null,
     der_state: "read",
+    serial_key: strange(32),
     issuance_id: strange(32),
     tbs_sha256: hasOwnTbs ? own.tbsSha256 : strange(32),
     fingerprint,

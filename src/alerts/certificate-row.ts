@@ -12,7 +12,10 @@ import { toRecordedPayload } from "./payload.ts";
  * @param received the message as it came, `evidence` what it is evidence of.
  */
 export function toCertificateRow(received: CertUpdate, evidence: Evidence, match: Match): CertificateRow {
-  const { issuanceId, certificateKey, otherKeys, tbsSha256, earlier } = identify(received, evidence);
+  const { issuanceId, certificateKey, otherKeys, tbsSha256, serialKey, earlier } = identify(
+    received,
+    evidence,
+  );
   const { update, reading } = evidence;
   const seenAt = Math.floor(update.seenEpochSeconds ?? Date.now() / 1000);
   return {
@@ -22,6 +25,7 @@ export function toCertificateRow(received: CertUpdate, evidence: Evidence, match
     earlier_tbs_sha256: earlier.tbsSha256,
     issuance_id: issuanceId,
     der_state: reading?.state ?? null,
+    serial_key: serialKey,
     tbs_sha256: tbsSha256,
     fingerprint: update.fingerprintSha1 ?? "",
     sans: update.allDomains,
@@ -47,6 +51,7 @@ export function toPending(id: number, row: CertificateRow): PendingCertificate {
     subjectCn: payload.subject_cn ?? null,
     isCnWatched: payload.matched_sans?.includes(payload.subject_cn ?? "") ?? false,
     serial: payload.serial ?? null,
+    serialKey: row.serial_key,
     notBefore: payload.not_before ?? null,
     notAfter: payload.not_after ?? null,
     updateType: payload.update_type ?? null,

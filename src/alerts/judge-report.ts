@@ -17,6 +17,8 @@ export function reportJudged(
     metrics.alerts.inc({ severity: certificate.severity });
     if (certificate.severity === "suspicious")
       log.warn({ alert }, "SUSPICIOUS certificate for a watched name");
+    else if (certificate.clears != null)
+      log.info({ alert }, "all-clear: the inventory has the certificate of an open incident by now");
     else log.info({ alert }, "known certificate for a watched name");
   }
 }
@@ -31,5 +33,6 @@ function logFields(judged: JudgedCertificate) {
     matched_entries: judged.matchedEntries,
     matched_sans: judged.matchedSans,
     issuer: judged.issuer,
+    ...(judged.clears != null && { clears: judged.clears }),
   };
 }

@@ -96,7 +96,7 @@ export class Judge {
   }
 
   /**
-   * Judges in rounds, since one statement may not have two certificates of the same issuance or inventory row. After an
+   * Judges in rounds, since one statement may not have two certificates of the same issuance, excuse or inventory row. After an
    * error it goes on one by one, so that no certificate is held up by another.
    */
   async #judge(certificates: PendingCertificate[], options: { onlyKnown: boolean }): Promise<void> {
@@ -141,7 +141,9 @@ export class Judge {
     for (const certificate of certificates) {
       const recognition = recognitions.get(certificate.id)!;
       if (onlyKnown && recognition.basis === "none") continue;
-      const claims = [certificate.issuanceId, recognition.inventoryRow].filter((claim) => claim !== null);
+      const claims = [certificate.issuanceId, certificate.serialKey, recognition.inventoryRow].filter(
+        (claim) => claim !== null,
+      );
       if (claims.some((claim) => claimed.has(claim))) {
         later.push(certificate);
         continue;

@@ -25,6 +25,7 @@ export interface CertificateRow {
   issuance_id: string;
   tbs_sha256: string | null;
   der_state: DerState | null;
+  serial_key: string | null;
   /** 40 hex digits, or empty. */
   fingerprint: string;
   sans: string[];
@@ -50,7 +51,10 @@ export interface Verdict {
   issuance_id: string;
   severity: Severity;
   match_basis: string;
-  /** The inventory row (`fingerprint_sha1`) that recognised it. That row excuses no other issuance by serial number. */
+  /**
+   * The inventory row (`fingerprint_sha1`) that recognised it; `null` also if its issuance is certain to be one's own, so
+   * that no excuse is used up.
+   */
   inventory_row: string | null;
   /**
    * True for a static-ct precertificate without DER: it belongs to what an `info` event with DER of its issuance says. See
@@ -84,6 +88,8 @@ export interface JudgedCertificate {
   matchedEntries: string[];
   matchedSans: string[];
   issuer: string | null;
+  /** In an all-clear by the second look: the `suspicious` event that it closes. */
+  clears?: number | null;
   /** Set for an event that this process claimed in the same statement. */
   delivery: Delivery | null;
 }

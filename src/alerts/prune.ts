@@ -1,7 +1,7 @@
 import type { Database } from "../db/pool.ts";
 import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
-import { pruneAlerts } from "./sql/prune-alerts.ts";
+import { pruneAlerts, reduceExcuses } from "./sql/prune-alerts.ts";
 
 const batchSize = 5_000;
 const deadlineMs = 30_000;
@@ -20,10 +20,12 @@ export function createPruner({ db, log, intervalSeconds, retentionSeconds, onErr
     let deleted = 0;
     let undelivered = 0;
     while (!signal.aborted) {
-      const batch = await pruneAlerts(db, { retentionSeconds, limit: batchSize, deadlineMs });
+      const options = { retentionSeconds, limit: batchSize, deadlineMs };
+      const batch = await pruneAlerts(db, options);
       deleted += batch.deleted;
       undelivered += batch.undelivered;
-      if (batch.deleted < batchSize) break;
+      const reduced = await reduceExcuses(db, options);
+      if (batch.deleted < batchSize && reduced < batchSize) break;
     }
     if (deleted > 0) log.info({ deleted, undelivered }, "deleted alerts older than the retention");
     return intervalSeconds * 1000;

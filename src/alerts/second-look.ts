@@ -3,6 +3,7 @@ import { Inventory } from "../inventory/recognise.ts";
 import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
+import { reportJudged } from "./judge-report.ts";
 import { clearIncidents } from "./sql/clear-incidents.ts";
 import { openIncidents } from "./sql/open-incidents.ts";
 import { clearanceOf } from "./verdict.ts";
@@ -59,13 +60,7 @@ async function lookAgain(
     );
     const cleared =
       clearances.length > 0 ? await clearIncidents(db, clearances, { deliver, deadlineMs }) : [];
-    for (const { id, incidentId, matchBasis, reason } of cleared) {
-      metrics.alerts.inc({ severity: "info" });
-      log.info(
-        { alert: { id, clears: incidentId, match_basis: matchBasis, reason } },
-        "all-clear: the inventory has the certificate of an open incident by now",
-      );
-    }
+    reportJudged(cleared, { log, metrics });
     if (cleared.length > 0) onCleared();
     if (page.length < pageSize) return;
     afterId = page.at(-1)!.id;

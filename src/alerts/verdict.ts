@@ -32,13 +32,17 @@ export function verdictOf(
 }
 
 /** The all-clear of an open incident that is recognised by now; empty where it is not. */
-export function clearanceOf(certificate: PendingCertificate, { basis }: Recognition): Clearance[] {
+export function clearanceOf(
+  certificate: PendingCertificate,
+  { basis, inventoryRow }: Recognition,
+): Clearance[] {
   if (basis === "none") return [];
   return [
     {
       id: certificate.id,
       issuance_id: certificate.issuanceId,
       match_basis: basis,
+      inventory_row: inventoryRow,
       reason: `All-clear: this certificate was reported as suspicious, and is recognised by now. ${knownReasons[basis](certificate)}`,
     },
   ];

@@ -28,6 +28,8 @@ export interface RecognisedIssuance {
 export interface SerialQuestion {
   issuance_id: string;
   serial: string;
+  /** See `Identity`. */
+  serial_key: string | null;
   not_before: number;
   not_after: number;
 }
@@ -123,7 +125,10 @@ const bySerial = (hasTbsColumn: boolean) => `
            SELECT json_agg(json_build_object('issuanceId', r.issuance_id, 'tbsSha256', r.tbs_sha256,
                                              'isCertain', r.is_certain))
            FROM (SELECT issuance_id, tbs_sha256, match_basis <> 'serial' AS is_certain FROM public.alerts
-                 WHERE excused_by = certs.fingerprint_sha1
+                 WHERE excuse_key = q.serial_key
+                 UNION ALL
+                 SELECT issuance_id, tbs_sha256, match_basis <> 'serial' FROM public.alerts
+                 WHERE excused_by = certs.fingerprint_sha1 -- as version 0.1.0 wrote it, without excuse_key
                  UNION ALL
                  SELECT issuance_id, tbs_sha256, true FROM public.alerts
                  WHERE fingerprint = certs.fingerprint_sha1 AND fingerprint <> '' AND der_state = 'read'
@@ -135,6 +140,6 @@ const bySerial = (hasTbsColumn: boolean) => `
                  WHERE issuance_id = q.issuance_id AND severity = 'info' AND match_basis IN ('fingerprint', 'tbs')) AS r
          ), '[]') AS recognised
   FROM (SELECT DISTINCT *
-        FROM json_to_recordset($1::json) AS q(issuance_id text, wanted text, not_before bigint, not_after bigint)) AS q
+        FROM json_to_recordset($1::json) AS q(issuance_id text, wanted text, serial_key text, not_before bigint, not_after bigint)) AS q
   JOIN public.certs ON ${serialNormalForm} = q.wanted
                    AND certs.not_before = q.not_before AND certs.not_after = q.not_after`;

@@ -130,30 +130,38 @@ function serialQuestion(certificate: PendingCertificate): SerialQuestion[] {
   const { notBefore, notAfter, updateType } = certificate;
   if (updateType !== precertificateUpdateType || serial === null || notBefore === null || notAfter === null)
     return [];
-  return [{ issuance_id: certificate.issuanceId, serial, not_before: notBefore, not_after: notAfter }];
+  return [
+    {
+      issuance_id: certificate.issuanceId,
+      serial,
+      serial_key: certificate.serialKey,
+      not_before: notBefore,
+      not_after: notAfter,
+    },
+  ];
 }
 
 /**
  * These rows have the serial number of the certificate. They recognise it if validity, names and contents are the same,
- * too.
+ * too. All rows with the same serial number, validity and names together excuse one issuance.
  */
 function judgeSerialRows(certificate: PendingCertificate, rows: SerialRow[]): Recognition {
-  let nearMiss: NearMiss | null = null;
-  for (const row of rows) {
-    if (row.notBefore !== certificate.notBefore || row.notAfter !== certificate.notAfter) continue;
-    if (!hasNamesOf(certificate, row)) continue;
-    if (differ(certificate.tbsSha256, row.tbsSha256)) {
-      nearMiss = "other contents";
-    } else if (row.recognised.some((issuance) => issuance.isCertain && isOf(certificate, issuance))) {
-      // This row is known (by fingerprint or TBS hash) to be of this issuance, so this does not use up its one excuse.
-      return { ...none, basis: "serial", rowTbsSha256: row.tbsSha256 };
-    } else if (!row.recognised.every((issuance) => isOf(certificate, issuance))) {
-      nearMiss ??= "already used";
-    } else {
-      return { ...none, basis: "serial", inventoryRow: row.fingerprint, rowTbsSha256: row.tbsSha256 };
-    }
+  const twins = rows.filter(
+    (row) =>
+      row.notBefore === certificate.notBefore &&
+      row.notAfter === certificate.notAfter &&
+      hasNamesOf(certificate, row),
+  );
+  const row = twins.find(({ tbsSha256 }) => !differ(certificate.tbsSha256, tbsSha256));
+  if (row === undefined) return { ...none, nearMiss: twins.length > 0 ? "other contents" : null };
+  const serial = { ...none, basis: "serial" as const, rowTbsSha256: row.tbsSha256 };
+  const recognised = twins.flatMap((twin) => twin.recognised);
+  // If the issuance is known to be one's own by fingerprint or TBS hash, this does not use up its one excuse.
+  if (recognised.some((issuance) => issuance.isCertain && isOf(certificate, issuance))) return serial;
+  if (!recognised.every((issuance) => isOf(certificate, issuance))) {
+    return { ...none, nearMiss: "already used" };
   }
-  return { ...none, nearMiss };
+  return { ...serial, inventoryRow: row.fingerprint };
 }
 
 function isOf(certificate: PendingCertificate, issuance: RecognisedIssuance): boolean {

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { type CertUpdate, precertificateUpdateType } from "../feed/message.ts";
+import { conversionBudget, normalName } from "../watchlist/domain.ts";
 import type { DerReading } from "./certificate.ts";
 import { type Evidence, weigh } from "./evidence.ts";
 import { normalizeSerial } from "./serial.ts";
@@ -23,6 +24,11 @@ export interface Identity {
    * the hash of the whole DER. Such a hash equals no TBS hash: nothing is recognised by it, and nothing merges by it.
    */
   tbsSha256: string | null;
+  /**
+   * 64 hex digits over serial number, validity and names: what an inventory row and a precertificate have in common. One
+   * issuance alone is excused by it. `null` if serial number or validity is missing.
+   */
+  serialKey: string | null;
   /** The key and the TBS hash that version 0.1.0 gave this message. They find the rows that version 0.1.0 wrote. */
   earlier: { key: string; tbsSha256: string | null };
 }
@@ -48,6 +54,7 @@ export function identify(received: CertUpdate, evidence: Evidence = weigh(receiv
     certificateKey,
     otherKeys: [...(isCertificate ? [claimed] : []), earlier.key].filter((key) => key !== certificateKey),
     tbsSha256: tbsOf(reading),
+    serialKey: serialKeyOf(update),
     earlier,
   };
 }
@@ -83,6 +90,19 @@ function earlierIdentity(received: CertUpdate): Identity["earlier"] {
 }
 
 /**
+ * The CN counts as a name here whether it is a SAN or not: servers append it to the names, and without DER nobody can tell.
+ */
+function serialKeyOf(update: CertUpdate): string | null {
+  const { notBeforeEpochSeconds, notAfterEpochSeconds, allDomains, subjectCn } = update;
+  const serial = normalizeSerial(update.serial);
+  if (serial === null || notBeforeEpochSeconds === null || notAfterEpochSeconds === null) return null;
+  const budget = conversionBudget();
+  const names = [...allDomains, ...(subjectCn === null ? [] : [subjectCn])];
+  const distinct = new Set(names.map((name) => normalName(name, budget)));
+  return sha256Of([serial, notBeforeEpochSeconds, notAfterEpochSeconds, [...distinct].sort()]);
+}
+
+/**
  * Returns the SHA-256 over the fields that are the same in a precertificate and its final certificate, and that all
  * servers write alike. An empty field counts as an absent field.
  */
@@ -96,5 +116,7 @@ function issuanceIdOf(update: CertUpdate): string {
     update.notAfterEpochSeconds,
     [...names].sort(),
   ];
-  return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
+  return sha256Of(parts);
 }
+
+const sha256Of = (parts: unknown[]) => createHash("sha256").update(JSON.stringify(parts)).digest("hex");

@@ -22,6 +22,8 @@ export interface PendingCertificate {
   /** Whether a watch entry covers the CN. */
   isCnWatched: boolean;
   serial: string | null;
+  /** See `Identity`. `null` also in a row of version 0.1.0. */
+  serialKey: string | null;
   notBefore: number | null;
   notAfter: number | null;
   updateType: string | null;

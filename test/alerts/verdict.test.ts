@@ -14,6 +14,7 @@ const certificate: PendingCertificate = {
   subjectCn: null,
   isCnWatched: false,
   serial: "01",
+  serialKey: null,
   notBefore: 1,
   notAfter: 2,
   updateType: "PrecertLogEntry",

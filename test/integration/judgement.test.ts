@@ -228,10 +228,13 @@ describeOnEveryDatabase("the judgement", (open) => {
       expect(await replica.verdicts()).toEqual(["info serial", "suspicious none"]);
     });
 
-    test("two rows with the same serial number excuse two issuances", async () => {
+    test.each([
+      ["the same names excuse one issuance", names, "suspicious none"],
+      ["other names excuse two", [names[0]!], "info serial"],
+    ])("two rows with the same serial number and validity and %s", async (_, namesOfTwo, verdictOnTwo) => {
       const [one, two] = [ours, theirs].map((authority) =>
         authority.issue({
-          dnsNames: names,
+          dnsNames: authority === ours ? names : namesOfTwo,
           serial: Buffer.from("0abc", "hex"),
           notBeforeEpochSeconds: 1_760_000_000,
         }),
@@ -242,7 +245,7 @@ describeOnEveryDatabase("the judgement", (open) => {
         precertificate(two!),
         precertificate(copyOf(one!, impostor)),
       ]);
-      expect(await replica.verdicts()).toEqual(["info serial", "info serial", "suspicious none"]);
+      expect(await replica.verdicts()).toEqual(["info serial", verdictOnTwo, "suspicious none"]);
     });
 
     test("after pruning, too", async () => {

@@ -3,7 +3,16 @@ import { createPruner } from "../../src/alerts/prune.ts";
 import { pruneAlerts } from "../../src/alerts/sql/prune-alerts.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import { oneStep, openReplicas, type Replica, startAfresh } from "../support/outbox.ts";
-import { final, insertInventory, inventoryRow, ours, precertificate, theirs } from "../support/updates.ts";
+import {
+  copyOf,
+  final,
+  insertInventory,
+  inventoryRow,
+  ours,
+  precertificate,
+  theirs,
+  willow,
+} from "../support/updates.ts";
 import { waitUntil } from "../support/wait.ts";
 
 const daySeconds = 86_400;
@@ -78,7 +87,7 @@ describeOnEveryDatabase("pruning", (open) => {
     expect((await prune()).deleted).toBe(1);
   });
 
-  test("an event that an inventory row excused by serial stays while its certificate is valid, and for the retention", async () => {
+  test("a recognised event stays while its certificate is valid, and for the retention, without payload and certificate", async () => {
     const now = Math.floor(Date.now() / 1000);
     const issue = (notAfterDaysAgo: number) =>
       ours.issue({
@@ -95,17 +104,36 @@ describeOnEveryDatabase("pruning", (open) => {
     await insertInventory(replica.db, inventoryRow(byHash, { tbs: true }), inventoryRow(byFingerprint));
     await replica.process([precertificate(byHash), final(byFingerprint)], { deliver: false });
     await replica.query("UPDATE public.alerts SET seen_at = 1, recorded_at = now() - interval '31 days'");
-    expect(await prune()).toEqual({ deleted: 3, undelivered: 3 });
-    expect(await replica.verdicts()).toEqual(["info serial", "info serial"]);
-    // The excuse of the first one is taken, whatever the age of its event.
-    const copy = theirs.issue({
-      dnsNames: ["example.org"],
-      serial: Buffer.from(valid.fields.serialHex, "hex"),
-      notBeforeEpochSeconds: valid.fields.notBeforeEpochSeconds,
-      notAfterEpochSeconds: valid.fields.notAfterEpochSeconds,
-    });
-    await replica.process([precertificate(copy)], { deliver: false });
-    expect(await replica.verdicts()).toEqual(["info serial", "info serial", "suspicious none"]);
+    await oneStep(createPruner({ ...replica, intervalSeconds: 60, retentionSeconds }));
+    expect(replica.logged("deleted alerts")).toMatchObject([{ deleted: 1, undelivered: 1 }]);
+    const kept = ["info serial", "info serial", "info tbs", "info fingerprint"];
+    expect(await replica.verdicts()).toEqual(kept);
+    expect(await replica.value("SELECT count(*)::int FROM public.alerts WHERE payload IS NOT NULL")).toBe(0);
+    // Their excuses are taken, whatever the age of the events and whatever they were recognised by.
+    for (const original of [valid, byHash, byFingerprint]) {
+      const copy = copyOf(original, theirs);
+      await replica.process([precertificate(copy, { log: willow })], { deliver: false });
+      kept.push("suspicious none");
+      expect(await replica.verdicts()).toEqual(kept);
+    }
+    // The certificates themselves are known, too.
+    await replica.process([precertificate(valid), precertificate(byHash), final(byFingerprint)]);
+    expect(await replica.verdicts()).toEqual(kept);
+  });
+
+  test("a copy that was excused before its original is exposed when its payload is gone, too", async () => {
+    const renewal = ours.issue({ dnsNames: ["example.org"] });
+    const copy = copyOf(renewal, theirs);
+    await insertInventory(replica.db, inventoryRow(renewal));
+    await replica.process([precertificate(copy, { log: willow })], { deliver: false });
+    await replica.query("UPDATE public.alerts SET seen_at = 1, recorded_at = now() - interval '31 days'");
+    await oneStep(createPruner({ ...replica, intervalSeconds: 60, retentionSeconds }));
+    await replica.process([final(renewal)]);
+    expect((await replica.verdicts()).sort()).toEqual(["info fingerprint", "info serial", "suspicious none"]);
+    const [exposed] = await replica.query(
+      "SELECT payload ->> 'all_sans' AS names FROM public.alerts WHERE event_type = 'certificate.escalated'",
+    );
+    expect(exposed).toEqual({ names: '["example.org"]' });
   });
 
   test("a pruned certificate is new again; one merged into a living event is not", async () => {

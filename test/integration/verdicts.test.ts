@@ -1,4 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { createPruner } from "../../src/alerts/prune.ts";
 import { createSecondLook } from "../../src/alerts/second-look.ts";
 import { pruneAlerts } from "../../src/alerts/sql/prune-alerts.ts";
 import type { Issuance } from "../../src/demo/certificates.ts";
@@ -24,7 +25,9 @@ import {
 //   '      a copy: the same issuer name, serial number, validity and names, and another key (the same issuance_id)
 //   "      a copy under another issuer name (another issuance_id)
 //   +R -R  the row of the original enters the inventory, with TBS hash, or leaves it; +R- without TBS hash
+//   +RR-   the row of the original stands twice, without TBS hash, under another fingerprint the second time
 //   look   the second look at open incidents
+//   40d    forty days pass, and the cleanup runs
 //
 // Each certificate is judged before the next one comes: the grace is 0. Events: N known, S suspicious, E escalated,
 // C cleared, with basis, and the incident that they open or close: k1, k2, ...
@@ -46,6 +49,15 @@ describeOnEveryDatabase("the sequence", (open) => {
   const prune = () =>
     pruneAlerts(replica.db, { retentionSeconds: 30 * 86_400, limit: 100, deadlineMs: 10_000 });
 
+  async function passDays(days: number): Promise<void> {
+    await replica.query(
+      `UPDATE public.alerts SET next_attempt_at = NULL, seen_at = seen_at - $1::int * 86400,
+              recorded_at = recorded_at - $1::int * interval '1 day', merged_at = merged_at - $1::int * interval '1 day'`,
+      [days],
+    );
+    await oneStep(createPruner({ ...replica, intervalSeconds: 60, retentionSeconds: 30 * 86_400 }));
+  }
+
   async function play(
     sequence: string,
     options: { precertMatch?: "serial" | "tbs" } = {},
@@ -65,7 +77,11 @@ describeOnEveryDatabase("the sequence", (open) => {
     };
     for (const step of sequence.split(" ")) {
       if (step === "look") await lookAgain();
-      else if (step === "-R") await replica.query("DELETE FROM public.certs");
+      else if (step === "40d") await passDays(40);
+      else if (step === "+RR-") {
+        const twin = { ...inventoryRow(original), fingerprint_sha1: "5".repeat(40) };
+        await insertInventory(replica.db, inventoryRow(original), twin);
+      } else if (step === "-R") await replica.query("DELETE FROM public.certs");
       else if (step === "+R") await insertInventory(replica.db, inventoryRow(original, { tbs: true }));
       else if (step === "+R-") await insertInventory(replica.db, inventoryRow(original));
       else await replica.process([feeds[step[0]!]!(issuances[step.slice(1)]!)], options);
@@ -134,6 +150,11 @@ describeOnEveryDatabase("the sequence", (open) => {
       ["t +R F t' F'", ["S k1", "C(fingerprint) k1", "S k2"]],
       ["+R t' t F F'", ["N(serial)", "S k1"]],
       [`+R t" t F`, ["N(serial)", "S k1", "C(fingerprint) k1", "E k2"]],
+      [`+RR- t t"`, ["N(serial)", "S k1"]],
+      [`+R F 40d F t"`, ["N(fingerprint)", "S k1"]],
+      [`+R P 40d t t"`, ["N(tbs)", "S k1"]],
+      [`+R- t" P -R +R look`, ["N(serial)", "S k1", "C(tbs) k1", "E k2"]],
+      [`P 40d P`, ["S k1"]],
       ["P' +R f", ["S k1", "N(fingerprint)"]],
     ])("%s: %j", async (sequence, expected) => {
       expect(await play(sequence)).toEqual(expected);

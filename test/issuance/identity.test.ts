@@ -77,6 +77,7 @@ describe("the issuance", () => {
       certificateKey: key,
       otherKeys: [],
       tbsSha256: null,
+      serialKey: null,
       earlier: { key, tbsSha256: null },
     });
     expect(identify({ ...said, allDomains: ["\ud800", "\0"] }).issuanceId).toMatch(/^[0-9a-f]{64}$/);

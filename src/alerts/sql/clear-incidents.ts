@@ -1,6 +1,8 @@
 import { toJson } from "../../db/json.ts";
 import type { Database } from "../../db/pool.ts";
-import { incidentKeyOf } from "./judge-certificates.ts";
+import type { JudgedCertificate } from "../outbox.ts";
+import { exposed } from "./expose-copies.ts";
+import { incidentKeyOf, notAfterOf } from "./expressions.ts";
 
 /** An open incident whose certificate the inventory has by now. */
 export interface Clearance {
@@ -10,15 +12,8 @@ export interface Clearance {
   issuance_id: string;
   match_basis: string;
   reason: string;
-}
-
-/** The all-clear of an incident. */
-export interface ClearedIncident {
-  id: number;
-  /** The `suspicious` event that it closes. */
-  incidentId: number;
-  matchBasis: string;
-  reason: string;
+  /** The inventory row that has it by now: see `Verdict`. */
+  inventory_row: string | null;
 }
 
 /**
@@ -26,48 +21,66 @@ export interface ClearedIncident {
  * all-clear is to be delivered where the page was (not in observer mode). Safe to run twice and from two replicas: a closed
  * incident is passed over, and one that somebody else has locked. A crash before the commit leaves the incidents open, for
  * the next look; after it the all-clears are due for delivery.
+ *
+ * @returns the all-clears, and the `suspicious` events of copies that are exposed by them.
  */
 export async function clearIncidents(
   db: Database,
   clearances: Clearance[],
   options: { deliver: boolean; deadlineMs: number },
-): Promise<ClearedIncident[]> {
-  return await db.query<ClearedIncident>(
+): Promise<JudgedCertificate[]> {
+  const rows = await db.query<Omit<JudgedCertificate, "delivery">>(
     {
       name: "clear incidents",
       text: `
         WITH open AS (
-          SELECT e.*, v.match_basis AS new_basis, v.reason AS new_reason,
+          SELECT e.*, v.match_basis AS new_basis, v.reason AS new_reason, v.inventory_row,
                  COALESCE(e.incident_key, ${incidentKeyOf("e")}) AS key
-          FROM json_to_recordset($1::json) AS v(id bigint, issuance_id text, match_basis text, reason text)
+          FROM json_to_recordset($1::json) AS v(id bigint, issuance_id text, match_basis text, reason text,
+                                                 inventory_row text)
           JOIN public.alerts e ON e.id = v.id AND e.issuance_id = v.issuance_id
                               AND e.severity = 'suspicious' AND e.cleared_at IS NULL
           FOR UPDATE OF e SKIP LOCKED
         ), cleared AS (
           INSERT INTO public.alerts (fingerprint, sans, matched, issuer, seen_at, severity, issuance_id, certificate_key,
-                                     tbs_sha256, der_state, event_number, payload, recorded_at, match_basis, reason,
-                                     event_type, incident_key, next_attempt_at)
+                                     tbs_sha256, der_state, serial_key, excuse_key, excuse_until, event_number,
+                                     payload, recorded_at, match_basis, reason, event_type, incident_key,
+                                     next_attempt_at)
           SELECT o.fingerprint, o.sans, o.matched, o.issuer, o.seen_at, 'info', o.issuance_id,
-                 o.certificate_key || ':cleared', o.tbs_sha256, o.der_state,
+                 o.certificate_key || ':cleared', o.tbs_sha256, o.der_state, o.serial_key,
+                 CASE WHEN NOT EXISTS (SELECT FROM public.alerts holder WHERE holder.excuse_key = o.serial_key)
+                      THEN o.serial_key END,
+                 ${notAfterOf("o")},
                  (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
                   WHERE event.issuance_id = o.issuance_id AND event.severity = 'info'),
                  o.payload, now(), o.new_basis, o.new_reason, 'certificate.cleared', o.key,
                  CASE WHEN $2::boolean AND (o.delivered OR o.next_attempt_at IS NOT NULL OR o.given_up_at IS NOT NULL)
                       THEN now() END
           FROM open o
-          -- Two incidents of one issuance would get one event number: the second is closed by the next look.
-          WHERE o.id = (SELECT min(first.id) FROM open first WHERE first.issuance_id = o.issuance_id)
+          -- Two incidents of one issuance would get one event number, and two with one serial number one excuse: the
+          -- second is closed by the next look.
+          WHERE o.id = (SELECT min(first.id) FROM open first
+                        WHERE first.issuance_id = o.issuance_id OR first.serial_key = o.serial_key)
           ON CONFLICT (certificate_key) DO NOTHING
           RETURNING id, incident_key, match_basis, reason
         ), closed AS (
           UPDATE public.alerts e SET cleared_at = now(), incident_key = o.key
           FROM open o JOIN cleared c ON c.incident_key = o.key
           WHERE e.id = o.id
-        )
-        SELECT c.id, o.id AS "incidentId", c.match_basis AS "matchBasis", c.reason
-        FROM cleared c JOIN open o ON o.key = c.incident_key`,
+        ), recognised AS (
+          SELECT o.issuance_id, o.serial_key, o.inventory_row, o.new_basis AS match_basis, o.tbs_sha256, o.der_state
+          FROM open o JOIN cleared c ON c.incident_key = o.key
+        ), exposed AS (${exposed("recognised", "$2::boolean")})
+        SELECT c.id, 'info' AS severity, 'certificate.cleared' AS "eventType", true AS "isEvent",
+               c.match_basis AS "matchBasis", c.reason, o.matched AS "matchedEntries",
+               o.payload -> 'matched_sans' AS "matchedSans", o.issuer, o.id AS clears
+        FROM cleared c JOIN open o ON o.key = c.incident_key
+        UNION ALL
+        SELECT id, severity, 'certificate.escalated', true, match_basis, reason, matched, payload -> 'matched_sans',
+               issuer, NULL FROM exposed`,
       values: [toJson(clearances), options.deliver],
     },
     options.deadlineMs,
   );
+  return rows.map((row) => ({ ...row, delivery: null }));
 }

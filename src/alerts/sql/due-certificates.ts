@@ -6,6 +6,7 @@ export const certificateColumns = `id, issuance_id AS "issuanceId", fingerprint,
   der_state AS "derState", sans, CASE WHEN jsonb_typeof(payload -> 'dns_names') = 'array' THEN payload -> 'dns_names' END AS "dnsNames",
   payload ->> 'subject_cn' AS "subjectCn",
   COALESCE(payload -> 'matched_sans' @> to_jsonb(payload ->> 'subject_cn'), false) AS "isCnWatched", payload ->> 'serial' AS serial,
+  serial_key AS "serialKey",
   (payload ->> 'not_before')::bigint AS "notBefore", (payload ->> 'not_after')::bigint AS "notAfter",
   payload ->> 'update_type' AS "updateType"`;
 

@@ -1,6 +1,8 @@
 import { toJson } from "../../db/json.ts";
 import type { Database } from "../../db/pool.ts";
 import type { Delivery, JudgedCertificate, Judgement } from "../outbox.ts";
+import { exposed } from "./expose-copies.ts";
+import { incidentKeyOf, notAfterOf, sameCertificateBody } from "./expressions.ts";
 
 /** A row of the answer. The fields of `delivery` stand beside the others. */
 type Row = Omit<JudgedCertificate, "delivery"> &
@@ -16,7 +18,7 @@ type Row = Omit<JudgedCertificate, "delivery"> &
  * judged meanwhile, so it is safe to run twice. It also passes over a certificate if somebody else has locked its row, or the
  * row of the event to merge into: the certificate stays pending, and no other one waits for it.
  *
- * It fails with SQLSTATE 23505 (`alerts_event`, `alerts_excused_by`) or 40P01 when another replica judges the same issuance,
+ * It fails with SQLSTATE 23505 (`alerts_event`, `alerts_excuse_key`, `alerts_excused_by`) or 40P01 when another replica judges the same issuance,
  * or uses the same inventory row, at the same moment. Look the certificates up again and repeat: the other's event is then
  * visible.
  *
@@ -32,7 +34,7 @@ export async function judgeCertificates(
     {
       name: "judge certificates",
       text: statement,
-      values: [toJson(verdicts), options.deliver, exposedReason, options.leaseSeconds],
+      values: [toJson(verdicts), options.deliver, options.leaseSeconds],
     },
     options.deadlineMs,
   );
@@ -50,22 +52,9 @@ export async function judgeCertificates(
  */
 const maxMergedKeys = 1000;
 
-/** The reason of the late event for a copy that was excused before its original was seen. */
-const exposedReason =
-  "Escalation: this was recognised by serial number, validity and names of a certificate in the inventory, but that certificate is of another issuance, which was seen since: this one is not yours.";
-
-/** Whether nothing says that the two have different contents. DER without a readable TBS hash equals nothing. */
-const sameCertificateBody = (event: string, pending: string) =>
-  `(COALESCE(${event}.der_state, 'read') = 'read' AND COALESCE(${pending}.der_state, 'read') = 'read'
-    AND (${event}.tbs_sha256 IS NULL OR ${pending}.tbs_sha256 IS NULL OR ${event}.tbs_sha256 = ${pending}.tbs_sha256))`;
-
 /** Whether the pending certificate is one of the event's: its key is among those that the event remembers. */
 const isTheCertificateOf = (event: string, pending: string) =>
   `COALESCE(${pending}.certificate_key = ANY (${event}.merged_keys), false)`;
-
-/** SQL for the incident key of a suspicious event: its own for each certificate, so also for each copy. */
-export const incidentKeyOf = (event: string, suffix = "''") =>
-  `substr(encode(sha256(convert_to(${event}.certificate_key || ${suffix}, 'UTF8')), 'hex'), 1, 32)`;
 
 /**
  * Whether a recognised certificate closes this open incident: both have the same TBS hash. Where the incident's certificate
@@ -83,8 +72,7 @@ const closableBy = (event: string, pending: string) => `
 const statement = `
   WITH judged AS (
     SELECT v.*, pending.certificate_key, pending.merged_keys AS other_keys, pending.tbs_sha256, pending.der_state,
-           pending.matched,
-           pending.payload, pending.issuer,
+           pending.matched, pending.serial_key, pending.payload, pending.issuer,
            pending.next_attempt_at IS NOT NULL
              OR $2::boolean AND pending.recorded_at > now() - interval '1 hour' AS is_to_deliver,
       -- A fingerprint or TBS match stands even if another issuance holds the row's excuse; excused_by, which is unique,
@@ -92,6 +80,13 @@ const statement = `
       CASE WHEN v.match_basis = 'serial'
              OR NOT EXISTS (SELECT FROM public.alerts holder WHERE holder.excused_by = v.inventory_row)
            THEN v.inventory_row END AS excused_by,
+      -- Another issuance that took the excuse since the lookup makes the statement fail: excuse_key is unique.
+      CASE WHEN v.severity = 'info' AND NOT EXISTS (
+                  SELECT FROM public.alerts holder
+                  WHERE holder.excuse_key = pending.serial_key
+                    AND (v.match_basis <> 'serial' OR holder.issuance_id = pending.issuance_id))
+             AND (v.match_basis <> 'serial' OR v.inventory_row IS NOT NULL)
+           THEN pending.serial_key END AS excuse_key,
       (SELECT event.id FROM public.alerts event
        WHERE event.issuance_id = pending.issuance_id AND event.event_number IS NOT NULL AND incident.id IS NULL
          AND (${isTheCertificateOf("event", "pending")}
@@ -127,7 +122,7 @@ const statement = `
                              AND better.der_state = 'read' AND better.judge_at > now()))
     FOR UPDATE OF pending SKIP LOCKED
   ), target AS (
-    SELECT j.id, j.merge_into, array_prepend(j.certificate_key, j.other_keys) AS keys, j.tbs_sha256, j.excused_by
+    SELECT j.id, j.merge_into, array_prepend(j.certificate_key, j.other_keys) AS keys, j.tbs_sha256, j.excused_by, j.excuse_key, j.payload
     FROM judged j
     JOIN public.alerts event ON event.id = j.merge_into
       -- Read again under the lock: another replica may have given the event a TBS hash meanwhile.
@@ -146,7 +141,8 @@ const statement = `
     RETURNING c.id
   ), events AS (
     UPDATE public.alerts a
-    SET severity = j.severity, match_basis = j.match_basis, excused_by = j.excused_by,
+    SET severity = j.severity, match_basis = j.match_basis, excused_by = j.excused_by, excuse_key = j.excuse_key,
+        excuse_until = CASE WHEN j.excuse_key IS NOT NULL THEN ${notAfterOf("j")} END,
         reason = CASE WHEN j.is_escalation OR j.closes IS NOT NULL THEN j.reason_after_other ELSE j.reason END,
         event_number = j.event_number, judge_at = NULL, incident_key = j.incident_key,
         event_type = CASE WHEN j.is_escalation THEN 'certificate.escalated'
@@ -155,7 +151,7 @@ const statement = `
         next_attempt_at = CASE WHEN j.is_to_deliver THEN now() END,
         -- An all-clear waits until its page is delivered: claimDeliveries sees to that.
         lease_until = CASE WHEN j.is_to_deliver AND j.claim AND j.closes IS NULL
-                           THEN clock_timestamp() + $4::float8 * interval '1 second' END
+                           THEN clock_timestamp() + $3::float8 * interval '1 second' END
     FROM judged j
     WHERE a.id = j.id AND j.merge_into IS NULL AND (j.closes IS NULL OR j.id IN (SELECT id FROM closed))
     RETURNING a.id, a.event_type, a.incident_key, a.reason, to_json(a.lease_until) #>> '{}' AS lease, a.attempts,
@@ -165,31 +161,14 @@ const statement = `
     SET merged_keys = CASE WHEN cardinality(event.merged_keys) >= ${maxMergedKeys} THEN event.merged_keys
                            ELSE event.merged_keys || t.keys END,
         tbs_sha256 = COALESCE(event.tbs_sha256, t.tbs_sha256), merged_at = now(),
-        excused_by = COALESCE(event.excused_by, t.excused_by)
+        excused_by = COALESCE(event.excused_by, t.excused_by),
+        excuse_key = COALESCE(event.excuse_key, CASE WHEN event.severity = 'info' THEN t.excuse_key END),
+        excuse_until = COALESCE(event.excuse_until, CASE WHEN event.severity = 'info' THEN ${notAfterOf("t")} END)
     FROM target t WHERE event.id = t.merge_into
     RETURNING t.id
   ), gone AS (
     DELETE FROM public.alerts a USING merged WHERE a.id = merged.id AND a.severity = 'pending'
-  ), exposed AS (
-    INSERT INTO public.alerts (fingerprint, sans, matched, issuer, seen_at, severity, issuance_id, certificate_key,
-                               tbs_sha256, der_state, event_number, payload, recorded_at, match_basis, reason, next_attempt_at,
-                               event_type, incident_key)
-    SELECT holder.fingerprint, holder.sans, holder.matched, holder.issuer, holder.seen_at, 'suspicious',
-           holder.issuance_id, holder.certificate_key || ':exposed', holder.tbs_sha256, holder.der_state,
-           (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
-            WHERE event.issuance_id = holder.issuance_id AND event.severity = 'suspicious'),
-           holder.payload, now(), 'none', $3, CASE WHEN $2::boolean THEN now() END, 'certificate.escalated',
-           ${incidentKeyOf("holder", "':exposed'")}
-    FROM judged j
-    JOIN public.alerts holder ON holder.excused_by = j.inventory_row AND holder.match_basis = 'serial'
-    WHERE j.match_basis IN ('fingerprint', 'tbs')
-      AND (holder.issuance_id <> j.issuance_id OR NOT ${sameCertificateBody("holder", "j")})
-      AND NOT EXISTS (SELECT FROM public.alerts event
-                      WHERE event.issuance_id = holder.issuance_id AND event.severity = 'suspicious'
-                        AND ${sameCertificateBody("event", "holder")})
-    ON CONFLICT (certificate_key) DO NOTHING
-    RETURNING id, severity, match_basis, reason, matched, payload, issuer
-  )
+  ), exposed AS (${exposed("judged", "$2::boolean")})
   SELECT j.id, j.severity, e.id IS NOT NULL AS "isEvent", j.match_basis AS "matchBasis",
          COALESCE(e.reason, j.reason) AS reason, COALESCE(e.event_type, '') AS "eventType",
          e.incident_key AS "incidentKey", j.matched AS "matchedEntries", j.payload -> 'matched_sans' AS "matchedSans", j.issuer,

@@ -5,7 +5,7 @@ export const rooms = [
   { name: "commands", is: "what each command does", files: "commands/" },
   { name: "service", is: "the pipeline, wired", files: "service(\\.ts$|/)" },
   { name: "config", is: "environment to Config", files: "config(\\.ts$|/)" },
-  { name: "http", is: "/healthz and /metrics", files: "http\\.ts$" },
+  { name: "http", is: "/healthz and /metrics", files: "http(\\.ts$|/)" },
   { name: "alerts", is: "record, judge, deliver, prune: the outbox", files: "alerts/" },
   { name: "inventory", is: "one's own certificates", files: "inventory/" },
   { name: "issuance", is: "what a certificate is", files: "issuance/" },

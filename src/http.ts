@@ -1,6 +1,7 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { Registry } from "prom-client";
+import { Registry } from "prom-client";
+import { createPort } from "./http/port.ts";
 
 /** The body of `/healthz`. */
 export interface Health {
@@ -32,62 +33,83 @@ export class ListenError extends Error {
   }
 }
 
-/** The longest time that a client may take to send a request. Answers are small and made from memory. */
-const requestTimeoutMs = 10_000;
-const maxConnections = 200;
+const minRenderIntervalMs = 1_000;
 
 /**
- * Serves `GET` and `HEAD` of `/healthz` and `/metrics` without authentication. No request can change anything.
+ * Serves `GET` and `HEAD` of `/healthz` and `/metrics` without authentication. No request can change anything, and no
+ * number of requests can stall the service, see {@link createPort}.
  *
+ * @param options.metrics renders the text of `/metrics`; called at most once a second.
  * @throws ListenError
  */
 export async function startApi(options: {
   host: string;
   port: number;
   health: () => Health;
-  registry: Registry;
+  metrics: () => Promise<string>;
 }): Promise<ApiServer> {
-  const server = createServer({ requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs });
-  server.maxConnections = maxConnections;
-  server.on("request", (request, response) => {
-    void answer(request, response, options).catch(() => response.destroy());
-  });
+  const pages: Pages = { health: options.health, metrics: atMostOnceASecond(options.metrics) };
+  const http = createServer();
+  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
+    void answer(request, response, pages).catch(() => response.destroy());
+  };
+  // Whoever asks before sending a body ("Expect: 100-continue") gets the answer in its place.
+  for (const event of ["request", "checkContinue", "checkExpectation"]) http.on(event, onRequest);
+  http.on("connect", (_request, connection) => connection.end(refusedTunnel));
+
+  const { server, close } = createPort(http);
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error) => reject(new ListenError(options, error)));
     server.listen(options.port, options.host, resolve);
   });
   const { address, family, port } = server.address() as AddressInfo;
-  return {
-    url: `http://${family === "IPv6" ? `[${address}]` : address}:${port}`,
-    close: () => closeServer(server),
+  return { url: `http://${family === "IPv6" ? `[${address}]` : address}:${port}`, close };
+}
+
+interface Pages {
+  health: () => Health;
+  metrics: () => Promise<string>;
+}
+
+/** Rendering takes milliseconds in which the feed is not read: whoever asks within a second gets the same text. */
+function atMostOnceASecond(render: () => Promise<string>): () => Promise<string> {
+  let renderedAtMs = Number.NEGATIVE_INFINITY;
+  let text: Promise<string>;
+  return () => {
+    const nowMs = performance.now();
+    if (nowMs - renderedAtMs >= minRenderIntervalMs) {
+      renderedAtMs = nowMs;
+      text = render();
+    }
+    return text;
   };
 }
 
+const allowed = "GET, HEAD";
+const refusedTunnel = `HTTP/1.1 405 Method Not Allowed\r\nAllow: ${allowed}\r\nConnection: close\r\n\r\n`;
+
 async function answer(
-  request: IncomingMessage,
+  { url, method }: IncomingMessage,
   response: ServerResponse,
-  { health, registry }: { health: () => Health; registry: Registry },
+  { health, metrics }: Pages,
 ): Promise<void> {
-  request.resume();
-  const path = request.url?.split("?", 1)[0];
+  const path = url?.split("?", 1)[0]?.replace(/(?<=.)\/$/, "");
   if (path !== "/healthz" && path !== "/metrics") return end(response, 404, "text/plain", "not found\n");
-  if (request.method !== "GET" && request.method !== "HEAD") {
-    response.setHeader("Allow", "GET, HEAD");
+  if (method !== "GET" && method !== "HEAD") {
+    response.setHeader("Allow", allowed);
     return end(response, 405, "text/plain", "method not allowed\n");
   }
-  if (path === "/metrics") return end(response, 200, registry.contentType, await registry.metrics());
+  if (path === "/metrics") return end(response, 200, Registry.PROMETHEUS_CONTENT_TYPE, await metrics());
   const body = health();
   end(response, body.ok ? 200 : 503, "application/json", `${JSON.stringify(body)}\n`);
 }
 
-/** Sends the answer. For `HEAD`, Node.js itself leaves the body out. */
+/** Sends the answer, the only one on its connection. For `HEAD`, Node.js itself leaves the body out. */
 function end(response: ServerResponse, status: number, contentType: string, body: string): void {
-  response.writeHead(status, { "Content-Type": contentType, "Content-Length": Buffer.byteLength(body) });
+  response.writeHead(status, {
+    "Content-Type": contentType,
+    "Content-Length": Buffer.byteLength(body),
+    Connection: "close",
+  });
   response.end(body);
-}
-
-async function closeServer(server: Server): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  server.closeAllConnections();
-  await closed;
 }

@@ -106,6 +106,7 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
 
   return {
     registry,
+    render: () => render(registry),
     feedCounts,
     feedConnected,
     wsConnected: gauge("ws_connected", "1 while at least one feed is connected."),
@@ -197,4 +198,12 @@ function startedCounter<L extends string>(
     for (const value of labels[label] ?? []) counter.inc({ [label]: value } as Record<L, string>, 0);
   }
   return counter;
+}
+
+/**
+ * The text exposition of all metrics. The bounds of buckets are written as prometheus_client of Python writes them
+ * (`le="1.0"`), where prom-client writes `le="1"`: existing queries name them so.
+ */
+async function render(registry: Registry): Promise<string> {
+  return (await registry.metrics()).replace(/^(\w+_bucket\{le="\d+)(?=")/gm, "$1.0");
 }

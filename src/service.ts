@@ -91,7 +91,7 @@ export async function startService(config: Config, log: Logger, signal: AbortSig
       host: config.apiHost,
       port: config.apiPort,
       health: () => healthOf(shared, stages),
-      registry: metrics.registry,
+      metrics: metrics.render,
     });
     shared.onRelease(api.close);
     logStart(shared, stages, api.url);

@@ -2,8 +2,7 @@ import { expect, test } from "vitest";
 import { createMetrics } from "../src/metrics.ts";
 import { parseMetrics } from "./support/program.ts";
 
-const scrape = async (metrics: ReturnType<typeof createMetrics>) =>
-  parseMetrics(await metrics.registry.metrics());
+const scrape = async (metrics: ReturnType<typeof createMetrics>) => parseMetrics(await metrics.render());
 
 test("every series with a closed label set is there at 0 from the start", async () => {
   const samples = await scrape(createMetrics({ version: "1.2.3", feeds: ["ws://a/", "ws://b/"] }));
@@ -17,7 +16,7 @@ test("every series with a closed label set is there at 0 from the start", async 
     ...["info", "suspicious"].map((severity) => `alerts_total{severity="${severity}"}`),
     ...["64k", "8k"].map((to) => `webhook_reduced_total{to="${to}"}`),
     ...["success", "failure"].map((result) => `webhook_total{result="${result}"}`),
-    ...["0.05", "0.1", "0.25", "0.5", "1", "2", "5", "10", "30", "+Inf"].map(
+    ...["0.05", "0.1", "0.25", "0.5", "1.0", "2.0", "5.0", "10.0", "30.0", "+Inf"].map(
       (le) => `webhook_duration_seconds_bucket{le="${le}"}`,
     ),
     "webhook_duration_seconds_count",
@@ -61,6 +60,22 @@ test("what the receive path counts is in the next scrape, however many there are
   }
   metrics.feedCounts.messages.heartbeat += 1;
   expect((await scrape(metrics)).get('certwatch_ct_messages_total{type="heartbeat"}')).toBe(4);
+});
+
+test("bounds of buckets are written as prometheus_client of Python writes them; other labels are left alone", async () => {
+  const metrics = createMetrics({ version: "0", feeds: ['x_bucket{le="1"} 2\nx_bucket{le="1'] });
+  metrics.databaseStatementDuration.observe({ statement: "judge certificates" }, 0.001);
+  const text = await metrics.render();
+  for (const series of [
+    'certwatch_ct_event_delay_seconds_bucket{le="86400.0"} 0',
+    'certwatch_database_statement_duration_seconds_bucket{le="0.001",statement="judge certificates"} 1',
+    'certwatch_database_statement_duration_seconds_bucket{le="60.0",statement="judge certificates"} 1',
+    'certwatch_database_statement_duration_seconds_bucket{le="+Inf",statement="judge certificates"} 1',
+    'certwatch_feed_connected{feed="x_bucket{le=\\"1\\"} 2\\nx_bucket{le=\\"1"} 0',
+  ]) {
+    expect(text.split("\n")).toContain(series);
+  }
+  expect(text).not.toMatch(/ le="\d+"/);
 });
 
 test("two services in one process do not share anything", async () => {

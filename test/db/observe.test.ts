@@ -29,7 +29,7 @@ class Observed {
   }
 
   async samples(): Promise<Map<string, number>> {
-    return parseMetrics(await this.#metrics.registry.metrics());
+    return parseMetrics(await this.#metrics.render());
   }
 
   async #moved(series: RegExp): Promise<Record<string, number>> {
@@ -60,7 +60,7 @@ test("every statement of the service has its series at 0 from the start", async 
   const samples = await observe("postgres://nobody@127.0.0.1:1/nothing").samples();
   for (const statement of serviceStatements) {
     expect(samples.get(`certwatch_database_statement_errors_total{statement="${statement}"}`)).toBe(0);
-    for (const le of ["0.001", "0.005", "0.025", "0.1", "0.5", "2", "10", "60", "+Inf"]) {
+    for (const le of ["0.001", "0.005", "0.025", "0.1", "0.5", "2.0", "10.0", "60.0", "+Inf"]) {
       const bucket = `certwatch_database_statement_duration_seconds_bucket{le="${le}",statement="${statement}"}`;
       expect(samples.get(bucket), bucket).toBe(0);
     }

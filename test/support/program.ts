@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { constants, existsSync, readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { endChildren, track } from "./children.ts";
 import { leaksIn } from "./secrets.ts";
@@ -36,7 +37,7 @@ export interface Program {
   waitForLog(fits: string | ((line: LogLine) => boolean), from?: number): Promise<LogLine>;
   /** Where all that was printed matches, or will. Rejects when the program ends before. */
   waitForOutput(pattern: RegExp): Promise<RegExpExecArray>;
-  /** The values of `/metrics` by series, as `name{label="value"}`. */
+  /** The values of `/metrics` by series, as `name{label="value"}`; rendered after the call. */
   metrics(): Promise<Map<string, number>>;
   /** Scrapes until the series has a value that fits; resolves with it. */
   waitForMetric(series: string, fits: (value: number) => boolean): Promise<number>;
@@ -126,6 +127,13 @@ export function spawnProgram(
       check();
     });
 
+  let lastScrapeMs = Number.NEGATIVE_INFINITY;
+  const scrape = async () => {
+    const text = await (await fetch(`${program.apiUrl}/metrics`)).text();
+    lastScrapeMs = performance.now();
+    return parseMetrics(text);
+  };
+
   const program: Program = {
     pid: child.pid!,
     lines,
@@ -153,10 +161,12 @@ export function spawnProgram(
     },
     waitForOutput: (pattern) => waitFor(`${pattern}`, () => pattern.exec(printed.output)),
     async metrics() {
-      return parseMetrics(await (await fetch(`${program.apiUrl}/metrics`)).text());
+      // What was asked for within a second may be the text of before.
+      await sleep(Math.max(0, lastScrapeMs + 1_000 - performance.now()));
+      return scrape();
     },
     async waitForMetric(series, fits) {
-      const ask = async () => (await program.metrics()).get(series);
+      const ask = async () => (await scrape()).get(series);
       return (await waitUntil(series, ask, (value) => value !== undefined && fits(value)))!;
     },
     signal: (signal) => child.kill(signal),

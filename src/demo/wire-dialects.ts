@@ -116,6 +116,6 @@ function caliDogCertificate(certificate: Certificate, withDer: boolean) {
     serial_number: fields.serialHex.replace(/^0(?=.)/, ""),
     fingerprint: digest("sha1", der),
     ...(withDer && { as_der: der.toString("base64") }),
-    all_domains: goDomains(fields),
+    ...(!fields.isCa && { all_domains: goDomains(fields) }),
   };
 }

@@ -1,7 +1,7 @@
+import { hasBytesAt, hasBytesBefore } from "./bytes.ts";
 import { type CtLogs, noLog } from "./ct-logs.ts";
-import { hasBytesAt } from "./key-search.ts";
 import { toEpochSeconds } from "./message.ts";
-import { hasBytesBefore, SourceTable } from "./source-table.ts";
+import { SourceTable } from "./source-table.ts";
 
 const newline = 0x0a;
 const quote = 0x22;

@@ -7,128 +7,155 @@ import {
   nameCodes,
   tableHas,
 } from "../watchlist/name-hash.ts";
-import { hasBytesAt, keyBytes, lastKey } from "./key-search.ts";
 
 const newline = 0x0a;
 const quote = 0x22;
 const comma = 0x2c;
+const colon = 0x3a;
+const openBracket = 0x5b;
 const closeBracket = 0x5d;
 const openBrace = 0x7b;
 const closeBrace = 0x7d;
+const underscore = 0x5f;
+const lowerA = 0x61;
+const lowerS = 0x73;
+const lowerZ = 0x7a;
 
-const typeFirst = Buffer.from('{"message_type":"certificate_update",');
-const typeLast = Buffer.from(',"message_type":"certificate_update"}');
-const arrayStart = Buffer.from(":[");
-const leafStart = Buffer.from('"leaf_cert":{');
+const typeFirst = Buffer.from('{"message_type":"certificate_update","data":{');
+const dataFirst = Buffer.from('{"data":{');
+const typeLast = Buffer.from('},"message_type":"certificate_update"}');
+const namesKey = Buffer.from('"all_domains":');
+const leafStart = Buffer.from('"leaf_cert":{"all_domains":');
 
-/** How many places at which the leaf's names began are remembered. */
-const hintCount = 16;
-/** How far to search before and behind a remembered place, bytes. */
-const slackBytes = 48;
+// What servers write behind the names of the leaf if the leaf does not begin with them.
+const derNext = Buffer.from(',"as_der":"');
+const extensionsNext = Buffer.from(',"extensions":{');
+const chainNext = Buffer.from('},"chain":[');
+const indexNext = Buffer.from('},"cert_index":');
 
 /**
- * Looks at the bytes of messages to find the messages that nobody needs to parse. Certstream servers put the chain
- * before the leaf, so all messages of one intermediate have the leaf's names at about the same place. The prefilter
- * remembers such places. They only decide where it looks first.
+ * Returns true if the bytes show that the frame is one `certificate_update` message without a watched name, so that
+ * nobody needs to parse it. False means "parse the frame to find out". Allocates nothing.
+ *
+ * True needs all of this:
+ * - The message type stands at the start or at the end, as the servers write it.
+ * - Every `[` of the frame follows a plain key, `"chain":[` for example: the prefilter looks at each of them.
+ * - One of them, and only one, begins the `all_domains` of the leaf. Every name in it is plain and not covered.
+ * - Every other `all_domains` stands before it, and begins an object of an array: the certificates of
+ *   certstream-server-go's chain.
+ *
+ * So a second message in the frame, or names that stand twice, lead to false: they would need one more array. Text
+ * inside a certificate cannot cause a skip, because servers escape quotation marks in strings. An unescaped quotation
+ * mark behind a letter ends a string, and with `:[` behind it the string is a key.
+ *
+ * The parser takes names from the text of the SAN extension if a leaf has no `all_domains`. There is no defence against
+ * a server that writes one leaf with names and, in the same frame, another without: it could also send nothing.
  */
-export class Prefilter {
-  /**
-   * The places where the leaf's names began in earlier messages, the most useful first; 0: none yet. Within the
-   * messages of one intermediate, the place moves by the length of the log's URL and of the index.
-   */
-  readonly #hints = new Int32Array(hintCount);
-
-  /**
-   * Returns true if the bytes show that the message is a `certificate_update` without a watched name, so that nobody
-   * needs to parse it. False means "parse the message to find out". Allocates nothing.
-   *
-   * True needs all of this: the message type stands at the start or at the end, as the servers write it; the prefilter
-   * walked the `all_domains` array directly after `"leaf_cert":{` (certstream-server-go's order: chain and extensions
-   * need no look), or else every `all_domains` array; and every name in the walked arrays is plain and not covered.
-   *
-   * Text inside a certificate cannot cause a skip. Servers escape quotation marks in strings, so an unescaped quotation
-   * mark begins or ends a string, and if a letter follows, it begins one: `,"all_domains":[` or `{"all_domains":[` is a
-   * key, wherever it stands, and so is `"leaf_cert"`. There is no defence against a server that hides a name on purpose
-   * (a key written with `\u` escapes, a second `leaf_cert`, a second `all_domains` in it): it could also send nothing.
-   */
-  canSkip(message: Buffer, table: NameTable): boolean {
-    const end = message[message.length - 1] === newline ? message.length - 1 : message.length;
-    // A message that does not look like an object goes to the parser, which counts it as refused.
-    if (message[0] !== openBrace || message[end - 1] !== closeBrace) return false;
-    if (end > typeLast.length && hasBytesAt(message, end - typeLast.length, typeLast)) {
-      const leafNames = this.#expectedLeafNames(message);
-      if (leafNames !== -1) return isArrayClear(message, leafNames + keyBytes, table);
-    } else if (end <= typeFirst.length || !hasBytesAt(message, 0, typeFirst)) {
+export function canSkip(frame: Buffer, table: NameTable): boolean {
+  if (!isCertificateUpdate(frame)) return false;
+  let hasLeafNames = false;
+  let isFirst = true;
+  let at = frame.indexOf(openBracket);
+  while (at !== -1) {
+    if (frame[at - 1] !== colon || frame[at - 2] !== quote) return false;
+    let next = at + 1;
+    if (frame[at - 3] === lowerS && frame[at - namesKey.length] === quote) {
+      // The key has the length of `"all_domains"`.
+      if (hasLeafNames) return false;
+      const keyStart = at - namesKey.length;
+      if (!isInArray(frame, keyStart)) {
+        next = endOfLeafNames(frame, keyStart, isFirst, table);
+        if (next === -1) return false;
+        hasLeafNames = true;
+      }
+    } else if (!isPlainKey(frame, at - 3)) {
       return false;
     }
-    return this.#areArraysClear(message, table);
+    isFirst = false;
+    at = frame.indexOf(openBracket, next);
   }
-
-  /**
-   * Returns where `"all_domains"` begins as the first member of `leaf_cert` (certstream-server-go's order); -1 if it is
-   * not there, or not near a place where it was in earlier messages.
-   */
-  #expectedLeafNames(message: Buffer): number {
-    const hints = this.#hints;
-    const last = message.length - keyBytes;
-    for (let i = 0; i < hints.length; i++) {
-      const hint = hints[i]!;
-      if (hint === 0) return -1;
-      const at = lastKey(message, Math.min(hint + slackBytes, last), hint - slackBytes);
-      if (at === -1 || !isLeafNames(message, at)) continue;
-      if (i > 0) {
-        hints[i] = hints[i - 1]!;
-        hints[i - 1] = hint;
-      }
-      return at;
-    }
-    return -1;
-  }
-
-  /** Remembers the place `at`, where the leaf's names were found without a hint. It replaces the least useful hint. */
-  #rememberLeafNames(at: number): void {
-    const free = this.#hints.indexOf(0);
-    this.#hints[free === -1 ? hintCount - 1 : free] = at;
-  }
-
-  /** Walks the `all_domains` arrays from the last to the first, or to the first that is certainly the leaf's. */
-  #areArraysClear(message: Buffer, table: NameTable): boolean {
-    let walkedAny = false;
-    for (let at = lastKey(message, message.length - keyBytes, 0); at > 0; at = lastKey(message, at - 1, 0)) {
-      const before = message[at - 1];
-      if (before !== openBrace && before !== comma) return false;
-      const isLeaf = isLeafNames(message, at);
-      if (isLeaf) this.#rememberLeafNames(at);
-      if (!isArrayClear(message, at + keyBytes, table)) return false;
-      if (isLeaf) return true;
-      walkedAny = true;
-    }
-    return walkedAny;
-  }
+  return hasLeafNames;
 }
 
-/** Whether the key at `at` is the first member of `leaf_cert`, and `"leaf_cert"` is a key, not the end of a text. */
-function isLeafNames(message: Buffer, at: number): boolean {
-  const start = at - leafStart.length;
-  const before = message[start - 1];
-  return (before === openBrace || before === comma) && hasBytesAt(message, start, leafStart);
+/** Whether the frame begins and ends like a `certificate_update` of one of the servers. */
+function isCertificateUpdate(frame: Buffer): boolean {
+  const end = frame[frame.length - 1] === newline ? frame.length - 1 : frame.length;
+  if (frame[end - 1] !== closeBrace) return false;
+  if (frame[end - 2] === quote)
+    return looksLike(frame, end - typeLast.length, typeLast) && looksLike(frame, 0, dataFirst);
+  return frame[end - 2] === closeBrace && looksLike(frame, 0, typeFirst);
 }
 
 /**
- * Whether `:["name",...]` begins at `at`, with plain and uncovered names only. The loop needs no check for the end of
- * the message: the message ends in a brace, and every brace ends the loop.
+ * Compares every third byte from `at` on with `expected`. That tells what servers write from everything else that they
+ * write, and costs a third. A server that wrote something else that looks like it could not hide a name so: every array
+ * is looked at in any case.
  */
-function isArrayClear(message: Buffer, at: number, table: NameTable): boolean {
-  if (!hasBytesAt(message, at, arrayStart)) return false;
-  let open = at + arrayStart.length;
-  if (message[open] === closeBracket) return true;
+function looksLike(frame: Buffer, at: number, expected: Buffer): boolean {
+  for (let offset = 0; offset < expected.length; offset += 3) {
+    if (frame[at + offset] !== expected[offset]) return false;
+  }
+  return true;
+}
+
+/** Whether the key that begins at `keyStart` is the first one of an object in an array, as in `[{"all_domains":`. */
+function isInArray(frame: Buffer, keyStart: number): boolean {
+  if (frame[keyStart - 1] !== openBrace) return false;
+  const before = frame[keyStart - 2];
+  return before === openBracket || (before === comma && frame[keyStart - 3] === closeBrace);
+}
+
+/** Whether the key that ends at `last` has only lower-case letters and `_`, and is not `all_domains`. */
+function isPlainKey(frame: Buffer, last: number): boolean {
+  let at = last;
+  for (let byte = frame[at]; isKeyByte(byte); byte = frame[at]) at--;
+  const before = frame[at - 1];
+  return frame[at] === quote && (before === comma || before === openBrace);
+}
+
+const isKeyByte = (byte: number | undefined): boolean =>
+  byte !== undefined && ((byte >= lowerA && byte <= lowerZ) || byte === underscore);
+
+/**
+ * Returns the index of the `]` behind the names whose key begins at `keyStart`. Returns -1 if a name must be parsed, or
+ * if it is not certain that these are the names of the leaf.
+ */
+function endOfLeafNames(frame: Buffer, keyStart: number, isFirst: boolean, table: NameTable): number {
+  const namesStart = keyStart + namesKey.length + 1;
+  if (frame[keyStart - 1] === openBrace) {
+    return looksLike(frame, namesStart - 1 - leafStart.length, leafStart)
+      ? endOfClearArray(frame, namesStart, table)
+      : -1;
+  }
+  if (!isFirst || !looksLike(frame, keyStart, namesKey)) return -1;
+  const end = endOfClearArray(frame, namesStart, table);
+  return end !== -1 && isBehindLateNames(frame, end + 1) ? end : -1;
+}
+
+/** Whether at `at` stands what servers write behind the names of the leaf if the leaf does not begin with them. */
+function isBehindLateNames(frame: Buffer, at: number): boolean {
+  return (
+    looksLike(frame, at, derNext) ||
+    looksLike(frame, at, extensionsNext) ||
+    looksLike(frame, at, chainNext) ||
+    looksLike(frame, at, indexNext)
+  );
+}
+
+/**
+ * Returns the index of the `]` behind `"name",...]`, which begins at `open`, if all names are plain and not covered;
+ * otherwise -1. The loop needs no check for the end of the frame: a frame ends in a brace, and every brace ends the loop.
+ */
+function endOfClearArray(frame: Buffer, start: number, table: NameTable): number {
+  let open = start;
+  if (frame[open] === closeBracket) return open;
   for (;;) {
-    if (message[open] !== quote) return false;
-    const close = endOfClearName(message, open + 1, table);
-    if (close === -1) return false;
-    const next = message[close + 1];
-    if (next === closeBracket) return true;
-    if (next !== comma) return false;
+    if (frame[open] !== quote) return -1;
+    const close = endOfClearName(frame, open + 1, table);
+    if (close === -1) return -1;
+    const next = frame[close + 1];
+    if (next === closeBracket) return close + 1;
+    if (next !== comma) return -1;
     open = close + 2;
   }
 }

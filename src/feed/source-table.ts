@@ -1,5 +1,5 @@
+import { hasBytesAt, hasBytesBefore } from "./bytes.ts";
 import type { CtLogs } from "./ct-logs.ts";
-import { hasBytesAt } from "./key-search.ts";
 
 const sourceBytes = Buffer.from(',"source":{');
 const urlKey = Buffer.from('"url":"');
@@ -95,13 +95,4 @@ function parseSource(members: string): { url: string; hasUrlFirst: boolean } | n
   const hasUrlFirst = first === "url" && second === "name";
   if ((!hasUrlFirst && !(first === "name" && second === "url")) || others.length > 0) return null;
   return typeof source.url === "string" ? { url: source.url, hasUrlFirst } : null;
-}
-
-/** Whether the bytes directly before `end` are `expected`. False if fewer bytes than that stand before `end`. */
-export function hasBytesBefore(message: Buffer, end: number, expected: Buffer): boolean {
-  if (end < expected.length) return false;
-  for (let back = 1; back <= expected.length; back++) {
-    if (message[end - back] !== expected[expected.length - back]) return false;
-  }
-  return true;
 }

@@ -3,9 +3,10 @@ import type { Metrics } from "../metrics.ts";
 import { type Match, matchNames, type WatchList } from "../watchlist/matcher.ts";
 import { CtLogs, noLog } from "./ct-logs.ts";
 import { GapAccounting } from "./gaps.ts";
-import { type CertUpdate, parseMessage } from "./message.ts";
+import { jsonTexts } from "./json-texts.ts";
+import { type CertUpdate, type FeedMessage, parseMessage } from "./message.ts";
 import { OriginReader } from "./origin.ts";
-import { Prefilter } from "./prefilter.ts";
+import { canSkip } from "./prefilter.ts";
 
 /** Of the messages that match nothing, one of every 4096 is parsed anyway, to measure the delay of the CT logs. */
 const sampleEvery = 4096;
@@ -21,7 +22,6 @@ export interface WatcherOptions {
 export class Watcher {
   readonly #options: WatcherOptions;
   readonly #quietLog = new RateLimitedLog();
-  readonly #prefilter = new Prefilter();
   readonly #logs = new CtLogs();
   readonly #origins = new OriginReader(this.#logs);
   /** Counts the lost entries of all feeds together. The owner of the watcher calls `settle`. */
@@ -32,20 +32,23 @@ export class Watcher {
     this.#options = options;
   }
 
-  /** Takes one message as received. Returns whether the message was a certificate update. */
-  receive(message: Buffer): boolean {
+  /** Takes one frame as received. Returns whether a certificate update was in it. */
+  receive(frame: Buffer): boolean {
     try {
-      if (!this.#prefilter.canSkip(message, this.#options.watchList().table))
-        return this.#receiveParsed(message);
-      this.#countSkipped(message);
+      if (!canSkip(frame, this.#options.watchList().table)) return this.#receiveParsed(frame);
+      this.#countSkipped(frame);
       return true;
     } catch (error) {
-      // A mistake in certwatch. The message was not matched, but a log line keeps its bytes, and reading goes on.
-      this.#options.metrics.feedCounts.refused.internal_error += 1;
-      const log = lossLog(this.#options.log);
-      log.error({ err: error, message: message.toString("base64") }, "a message could not be processed");
-      return false;
+      return this.#keep(frame, error);
     }
+  }
+
+  /** A mistake in certwatch: the message was not matched, but a log line keeps its bytes, and reading goes on. */
+  #keep(message: Buffer, error: unknown): false {
+    this.#options.metrics.feedCounts.refused.internal_error += 1;
+    const log = lossLog(this.#options.log);
+    log.error({ err: error, message: message.toString("base64") }, "a message could not be processed");
+    return false;
   }
 
   #countSkipped(message: Buffer): void {
@@ -60,10 +63,26 @@ export class Watcher {
     if (sample.type === "certificate_update") this.#observeDelay(sample.update);
   }
 
-  #receiveParsed(message: Buffer): boolean {
+  /** If the frame is not one JSON text, each JSON text in it is a message of its own. */
+  #receiveParsed(frame: Buffer): boolean {
+    const whole = parseMessage(frame);
+    if (whole.type !== "refused" || whole.reason !== "not_json") return this.#take(frame, whole);
+    let isEmpty = true;
+    let hasUpdate = false;
+    for (const text of jsonTexts(frame)) {
+      isEmpty = false;
+      try {
+        if (this.#take(text, parseMessage(text))) hasUpdate = true;
+      } catch (error) {
+        this.#keep(text, error);
+      }
+    }
+    return isEmpty ? this.#take(frame, whole) : hasUpdate;
+  }
+
+  #take(message: Buffer, parsed: FeedMessage): boolean {
     const { metrics, log } = this.#options;
     const { feedCounts } = metrics;
-    const parsed = parseMessage(message);
     if (parsed.type === "refused") {
       feedCounts.refused[parsed.reason] += 1;
       this.#quietLog.once(parsed.reason, (suppressed) => {

@@ -60,6 +60,42 @@ describe("Watcher", () => {
     );
   });
 
+  test.each(["", "\n", " \r\n", ",", "\u001e", "junk"])(
+    "each message of a frame counts, with %j between",
+    (between) => {
+      const heartbeat = '{"message_type":"heartbeat"}';
+      const texts = [["a.example"], ["www.b.test"], ["b.example"], ["b.test"]].map((names) =>
+        messageFor(names).toString().trimEnd(),
+      );
+      const [first, second, third, fourth] = texts;
+      expect(watcher.receive(Buffer.from([first, second].join(between)))).toBe(true);
+      expect(watcher.receive(Buffer.from([fourth, heartbeat, third].join(between) + between))).toBe(true);
+      expect(watcher.receive(Buffer.from([first, third].join(between)))).toBe(true);
+      expect(watcher.receive(Buffer.from([heartbeat, heartbeat].join(between)))).toBe(false);
+      expect(matches.flatMap(({ match }) => match.sans)).toEqual(["www.b.test", "b.test"]);
+      expect(metrics.feedCounts.messages).toMatchObject({ certificate_update: 6, heartbeat: 3 });
+      expect(metrics.feedCounts.refused.not_json > 0).toBe(/[,k]/.test(between));
+      expect(watcher.gaps.unknownMessages).toBe(0);
+    },
+  );
+
+  test("what stands around a message costs nothing but itself", () => {
+    const text = messageFor(["b.test"]).toString();
+    for (const frame of [
+      `${text}}`,
+      `x${text}`,
+      `${text}{"data":`,
+      `\ufeff${text}`,
+      `{"a":}${text}"`,
+      `[${text}]`,
+    ]) {
+      matches = [];
+      expect(watcher.receive(Buffer.from(frame)), frame).toBe(!frame.startsWith("["));
+      expect(matches.length, frame).toBe(frame.startsWith("[") ? 0 : 1);
+    }
+    expect(metrics.feedCounts.refused).toMatchObject({ not_json: 6, not_an_object: 1 });
+  });
+
   test("the list that counts is the one of the moment", async () => {
     const message = messageFor(["new.example"]);
     watcher.receive(message);

@@ -52,6 +52,44 @@ export const corpus: Case[] = [
     ),
   },
   {
+    why: "two messages in one frame, the first covered",
+    entries: ["example.org"],
+    message: lite('"all_domains":["example.org"]') + lite('"all_domains":["a.net"]'),
+  },
+  {
+    why: "two messages in one frame, the second covered",
+    entries: ["example.org"],
+    message: lite('"all_domains":["a.net"]').trimEnd() + lite('"all_domains":["example.org"]'),
+  },
+  {
+    why: "a message with something behind it",
+    entries: ["example.org"],
+    message: `${lite('"all_domains":["example.org"]')}{}`,
+  },
+  {
+    why: "two arrays of a leaf that begins with one",
+    entries: ["example.org"],
+    message: lite('"all_domains":["a.net"],"all_domains":["example.org"]'),
+  },
+  {
+    why: "two leaves",
+    entries: ["example.org"],
+    message: lite('"all_domains":["a.net"]', ',"leaf_cert":{"all_domains":["example.org"]}'),
+  },
+  {
+    why: "a leaf without names, with names in its extension, behind a chain with names",
+    entries: ["example.org"],
+    message: lite(
+      '"extensions":{"subjectAltName":"DNS:example.org"}',
+      ',"chain":[{"all_domains":["a.net"]}]',
+    ),
+  },
+  {
+    why: "a leaf without names, whose extensions have some",
+    entries: ["example.org"],
+    message: lite('"extensions":{"all_domains":["a.net"],"subjectAltName":"DNS:example.org"}'),
+  },
+  {
     why: "members named like those of every object",
     entries: ["constructor.__proto__"],
     message: lite('"__proto__":{"all_domains":[]},"constructor":1,"all_domains":["constructor.__proto__"]'),

@@ -16,6 +16,7 @@ const editKinds = [
   "pretty",
   "duplicate",
   "duplicate",
+  "nameless",
 ];
 const tokens = [
   ...['"', "\\", ".", "]", "[", ",", ":", "{", "}", " ", "\t", "\n", "é", "\0", '""', '","', '"]', '["'],
@@ -40,6 +41,7 @@ const texts = [
     '"',
     "\\",
     "\u2028",
+    "DNS:example.org, DNS:*.a.co, DNS:_1.example.org",
   ],
   ...[
     '"all_domains":["a.net"]',
@@ -83,6 +85,33 @@ export function aMessage(random: Random, pool: readonly string[]): Buffer {
     text += JSON.stringify(Array.from({ length: random.below(4) }, () => aName(random, pool))) + other;
   }
   return Buffer.from(text);
+}
+
+const separators = ["", "", "\n", "\n", " ", "\r\n", "\n\n", "\u001e", ",", "\0", "x"];
+const trailers = [
+  ...[
+    '{"message_type":"heartbeat"}',
+    '{"message_type":"heartbeat"}\n',
+    "{}",
+    "}",
+    "]",
+    "x",
+    '"',
+    "null",
+    "{",
+  ],
+  ...[
+    '{"message_type":"dns_entries","data":["example.org"]}',
+    '{"data":{"leaf_cert":{"all_domains":["a.org"',
+  ],
+];
+
+/** A frame as a broken server or proxy sends it: messages behind one another, or a message with something behind it. */
+export function aJoinedFrame(random: Random, pool: readonly string[]): Buffer {
+  const second = random.oneIn(3) ? Buffer.from(random.pick(trailers)) : aMessage(random, pool);
+  const parts = [aMessage(random, pool), Buffer.from(random.pick(separators)), second];
+  if (random.oneIn(8)) parts.reverse();
+  return Buffer.concat(parts);
 }
 
 /** The message with `count` edits. */

@@ -31,6 +31,8 @@ export function edited(message: Buffer, edit: ByteEdit): Buffer {
       return Buffer.concat([before, upperCased(after.subarray(0, edit.length)), after.subarray(edit.length)]);
     case "escape":
       return Buffer.from(escapedNames(message.toString(), edit.at));
+    case "nameless":
+      return Buffer.from(withoutLeafNames(message.toString()));
     case "pretty":
       return Buffer.from(pretty(message.toString(), edit.length % 3));
     default:
@@ -55,6 +57,15 @@ function escapedNames(text: string, at: number): string {
   });
 }
 
+/** The last `all_domains` taken out, which is the leaf's in every server's order. */
+function withoutLeafNames(text: string): string {
+  const at = text.lastIndexOf('"all_domains":[');
+  const rest = text.slice(at);
+  return at === -1
+    ? text
+    : text.slice(0, at) + rest.replace(/^"all_domains":\[[^\]]*\],?/, "").replace(/^\}/, '"x":0}');
+}
+
 function pretty(text: string, indent: number): string {
   try {
     return JSON.stringify(JSON.parse(text), null, indent);
@@ -74,6 +85,10 @@ function withDuplicate(text: string, { at, names }: ByteEdit): string {
     [/"update_type":/g, `"leaf_cert":{${array}}`],
     [/"message_type":/g, `"data":{"leaf_cert":{"is_ca":false,${array}}}`],
     [/"(?:as_der|extensions)":/g, array],
+    [/"subjectAltName":/g, array],
+    [/"C":/g, array],
+    [/"seen":/g, `"other":{${array}}`],
+    [/"serial_number":/g, `"others":[{${array}}]`],
   ];
   const [place, member] = duplicates[at % duplicates.length]!;
   return text.replace(place, (found) => `${member},${found}`);

@@ -102,14 +102,14 @@ export function rustMessage({ names, text, chainNames }: MessageParts, feed: "fu
   ]);
 }
 
-/** CaliDog's server: like it, but without an issuer, and the chain's certificates have names of their own. */
+/** CaliDog's server: like it, but without an issuer, and the names come last in the leaf. */
 export function caliDogMessage({ names, text, chainNames }: MessageParts): string {
-  const certificate = (each: readonly string[]) =>
-    object(["subject", text], extensions(text), der, ["all_domains", each], ["serial_number", "B7590A"]);
+  const certificate = (...last: Member[]) =>
+    object(["subject", text], extensions(text), ["serial_number", "B7590A"], der, ...last);
   const data = object(
     ["update_type", "X509LogEntry"],
-    ["leaf_cert", certificate(names)],
-    ["chain", array(chainNames.map(certificate))],
+    ["leaf_cert", certificate(["all_domains", names])],
+    ["chain", array(chainNames.map(() => certificate()))],
     ["cert_index", 1_234],
     ...entryMembers(text),
   );

@@ -56,8 +56,8 @@ export class HeldEvents {
   }
 
   /**
-   * Returns how many events of this severity to claim now: 0 while few places are free and this process already holds enough
-   * waiting events to keep all connections busy.
+   * Returns how many events of this severity to claim now: 0 while few places are free and this process already holds
+   * enough waiting events to keep all connections busy.
    */
   claimable(severity: Severity): number {
     const free = this.freePlaces(severity);

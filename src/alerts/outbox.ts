@@ -57,8 +57,8 @@ export interface Verdict {
    */
   inventory_row: string | null;
   /**
-   * True for a static-ct precertificate without DER: it belongs to what an `info` event with DER of its issuance says. See
-   * `verdictOf`.
+   * True for a static-ct precertificate without DER: it belongs to what an `info` event with DER of its issuance says.
+   * See `verdictOf`.
    */
   follows_known: boolean;
   reason: string;
@@ -109,7 +109,9 @@ export interface Delivery {
   issuanceId: string;
   matchBasis: string;
   reason: string;
-  /** Seconds since the receiver first answered "later" to it; `null`: its last answer was another, or there was none. */
+  /**
+   * Seconds since the receiver first answered "later" to it; `null`: its last answer was another, or there was none.
+   */
   postponedSeconds: number | null;
   /** As it was recorded. */
   payload: RecordedPayload;

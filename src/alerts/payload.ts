@@ -58,7 +58,9 @@ interface RecordedFields {
   serial: string | null;
   update_type: string | null;
   seen_at: number;
-  /** How many names are missing above: matched ones beyond the bounds of a match, or any that made the body too large. */
+  /**
+   * How many names are missing above: matched ones beyond the bounds of a match, or any that made the body too large.
+   */
   names_truncated: number;
 }
 

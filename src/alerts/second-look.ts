@@ -29,9 +29,9 @@ export interface SecondLookOptions {
 }
 
 /**
- * Looks open incidents up again: each minute for a day, each hour for a week. An inventory that comes late (a deploy hook
- * that runs after the certificate is logged, a nightly job) so brings the all-clear by itself. Only the fingerprint and the
- * TBS hash count here, since the public fields of a certificate prove nothing after the fact.
+ * Looks open incidents up again: each minute for a day, each hour for a week. An inventory that comes late (a deploy
+ * hook that runs after the certificate is logged, a nightly job) so brings the all-clear. Only the fingerprint and
+ * the TBS hash count here, since the public fields of a certificate prove nothing after the fact.
  */
 export function createSecondLook(options: SecondLookOptions): Loop {
   const inventory = new Inventory(options.db, "tbs");

@@ -125,7 +125,7 @@ export class Watcher {
   #explainDeduplicated(): void {
     if (this.gaps.deduplicatedMessages > 1) return;
     this.#options.log.info(
-      "this feed's server removes duplicates across logs: what it leaves out cannot be told from what got lost, so its gaps are not counted",
+      "the server of this feed removes duplicates across logs: certwatch cannot tell removed entries from lost ones, so it counts no gaps of this feed",
     );
   }
 

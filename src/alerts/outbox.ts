@@ -32,8 +32,10 @@ export interface CertificateRow {
   matched: string[];
   issuer: string | null;
   seen_at: number;
-  /** Incomplete in a row that was stripped to its names. */
+  /** Cut so that its webhook body fits into 1 MiB; `sans` and `matched` are whole. Incomplete in a row that was stripped to its names. */
   payload: Partial<RecordedPayload>;
+  /** About what the row takes in memory, bytes. */
+  row_bytes: number;
   /** Why the row is incomplete, if it is. */
   last_error: string | null;
 }
@@ -49,6 +51,8 @@ export interface Verdict {
   id: number;
   /** After a failover that lost commits, the same id may be another certificate's. */
   issuance_id: string;
+  /** About what the row takes in memory, bytes. */
+  row_bytes: number;
   severity: Severity;
   match_basis: string;
   /**
@@ -99,6 +103,8 @@ export interface Delivery {
   id: number;
   /** Names the claim: the end of the lease, in ISO 8601 whatever the server's DateStyle. */
   lease: string;
+  /** About what the event takes in memory. */
+  bytes: number;
   /** Attempts made before this one. */
   attempts: number;
   severity: Severity;
@@ -113,8 +119,8 @@ export interface Delivery {
    * Seconds since the receiver first answered "later" to it; `null`: its last answer was another, or there was none.
    */
   postponedSeconds: number | null;
-  /** As it was recorded. */
-  payload: RecordedPayload;
+  /** As it was recorded, less what only the verdict needs. */
+  payload: Partial<RecordedPayload>;
 }
 
 /** How an attempt ended. */

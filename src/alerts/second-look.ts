@@ -5,7 +5,7 @@ import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import { reportJudged } from "./judge-report.ts";
 import { clearIncidents } from "./sql/clear-incidents.ts";
-import { openIncidents } from "./sql/open-incidents.ts";
+import { openIncidents, withUpdateTypes } from "./sql/open-incidents.ts";
 import { clearanceOf } from "./verdict.ts";
 
 const pageSize = 500;
@@ -55,7 +55,8 @@ async function lookAgain(
   while (!signal.aborted) {
     const page = await openIncidents(db, { withinSeconds, afterId, limit: pageSize, deadlineMs });
     const recognitions = await inventory.recognise(page);
-    const clearances = page.flatMap((certificate) =>
+    const recognised = page.filter(({ id }) => recognitions.get(id)!.basis !== "none");
+    const clearances = (await withUpdateTypes(db, recognised, deadlineMs)).flatMap((certificate) =>
       clearanceOf(certificate, recognitions.get(certificate.id)!),
     );
     const cleared =

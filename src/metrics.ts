@@ -21,6 +21,8 @@ const databaseErrorKinds = ["retryable", "bad-data", "fatal"] as const;
 export interface FeedCounts {
   messages: Record<MessageType, number>;
   refused: Record<RefusalReason, number>;
+  /** The number of certificate updates whose log and index could not be read. */
+  unaccounted: number;
   /** The time at which the last certificate update arrived, epoch milliseconds; 0 before the first. */
   lastCertificateUpdateMs: number;
   /** The number of entries that never arrived, for each CT log. */
@@ -40,6 +42,7 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
   const feedCounts: FeedCounts = {
     messages: { certificate_update: 0, heartbeat: 0, dns_entries: 0, other: 0 },
     refused: { too_large: 0, not_json: 0, not_an_object: 0, no_certificate: 0, internal_error: 0 },
+    unaccounted: 0,
     lastCertificateUpdateMs: 0,
     lostEntries: [],
   };
@@ -63,7 +66,7 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
   });
   new Counter({
     name: `${prefix}ct_messages_refused_total`,
-    help: "Messages that were too large, could not be understood, or met a bug in certwatch (internal_error).",
+    help: "Messages that were too large, could not be understood, or met a mistake in certwatch (internal_error).",
     labelNames: ["reason"],
     registers: [registry],
     collect() {
@@ -73,12 +76,21 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
   });
   new Counter({
     name: `${prefix}ct_gap_entries_total`,
-    help: "Entries that a log has but no feed brought, by log.",
+    help: "Entries that a log has and no feed delivered, by log.",
     labelNames: ["log"],
     registers: [registry],
     collect() {
       this.reset();
       for (const { log, count } of feedCounts.lostEntries) this.inc({ log }, count);
+    },
+  });
+  new Counter({
+    name: `${prefix}ct_unaccounted_messages_total`,
+    help: "Certificate updates that do not say in a known way which entry of which log they are about.",
+    registers: [registry],
+    collect() {
+      this.reset();
+      this.inc(feedCounts.unaccounted);
     },
   });
   new Gauge({
@@ -115,7 +127,7 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
     }),
     eventDelay: new Histogram({
       name: `${prefix}ct_event_delay_seconds`,
-      help: "Time from the log's timestamp of an entry to its arrival, for messages that were parsed (matches and a sample).",
+      help: "From a log's timestamp of an entry to its receipt, of the messages parsed (matches and a sample).",
       buckets: [1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400],
       registers: [registry],
     }),
@@ -133,12 +145,12 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
     alerts: counter("alerts_total", "Events, by severity.", { severity: ["info", "suspicious"] }),
     alertsMerged: counter(
       "alerts_merged_total",
-      "Certificates that made no event, because their issuance has an event with the same verdict.",
+      "Certificates judged like an event of their issuance: silent.",
       {},
     ),
     contradictions: counter(
       "ct_contradictions_total",
-      "Messages whose JSON contradicts the DER of the certificate.",
+      "Messages that say something else of a certificate than its DER.",
       {},
     ),
     alertsWaiting: gauge("alerts_waiting", "Matched certificates in memory, waiting to be recorded."),
@@ -151,7 +163,7 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
     webhook: counter("webhook_total", "Attempts to deliver an alert.", { result: ["success", "failure"] }),
     webhookReduced: counter(
       "webhook_reduced_total",
-      "Attempts with an alert that was cut, because the receiver refuses larger ones.",
+      "Attempts with an alert that was cut, since the receiver refuses larger ones.",
       { to: ["64k", "8k"] },
     ),
     webhookDuration: new Histogram({

@@ -56,9 +56,7 @@ export async function startService(config: Config, log: Logger, signal: AbortSig
   const releasers: (() => Promise<unknown>)[] = [];
   const releaseAll = async () => {
     for (const release of releasers.splice(0).reverse()) {
-      await release().catch((error) =>
-        log.error({ error: errorMessage(error) }, "closing failed at the end of the stop"),
-      );
+      await release().catch((error) => log.error({ error: errorMessage(error) }, "could not be closed"));
     }
   };
   const stop = new AbortController();
@@ -150,7 +148,7 @@ async function shutDown(
   failure: Error | null,
   releaseAll: () => Promise<void>,
 ): Promise<number> {
-  if (failure === null) log.info("stopping: certwatch reads nothing more, and records what has matched");
+  if (failure === null) log.info("stopping: reading no more, writing down what was matched");
   else log.fatal({ error: errorMessage(failure) }, "certwatch cannot go on");
   await Promise.all(feeds.map((feed) => feed.stop()));
   // Judging and delivery stop while the recorder drains: supervisors often kill ten seconds after the signal.

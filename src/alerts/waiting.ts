@@ -1,3 +1,4 @@
+import { approximateBytes } from "./certificate-row.ts";
 import type { CertificateRow } from "./outbox.ts";
 
 const maxWaiting = 100_000;
@@ -27,7 +28,7 @@ export class WaitingCertificates implements Iterable<Waiting> {
 
   /** Adds a certificate that is not waiting yet. Returns false if there is no room. */
   add(row: CertificateRow): boolean {
-    const { row_bytes: bytes } = row;
+    const bytes = approximateBytes(row);
     if (this.size >= maxWaiting || this.#bytes + bytes > maxWaitingBytes) return false;
     this.#waiting.set(row.certificate_key, { row, bytes });
     this.#bytes += bytes;

@@ -1,5 +1,7 @@
-/** Stands for the number of a log that is unknown. */
+/** Stands for the number of a log that has none: its URL is empty or too long, or there are too many logs. */
 export const noLog = -1;
+/** Stands for the number of a log that could not be read from a message. */
+export const unreadable = -2;
 
 /** The greatest number of logs that get a number. The public log lists name about 150, retired logs included. */
 const maxLogs = 256;

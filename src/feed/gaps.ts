@@ -1,4 +1,4 @@
-import { type CtLogs, noLog } from "./ct-logs.ts";
+import type { CtLogs } from "./ct-logs.ts";
 
 /**
  * How long certwatch waits for an index that was skipped. certstream-server-go reads each log in order, but waits up to
@@ -70,17 +70,12 @@ export interface LostEntries {
  * - A step of more than 1,000,000,000 in either direction is taken for a broken message. After 100 such messages of a
  *   log in a row the log starts again at the last of them: the entries between are not counted.
  * - Bounds: 1024 open ranges per log (with one more, the oldest counts as lost), 256 logs (see `CtLogs`).
- * - If a server removes duplicates across logs, a missing index means nothing: the server's messages only fill ranges
- *   that another feed left open. If all feeds are of this kind, nothing is counted.
+ * - A feed whose missing indices mean nothing (see `FeedOrigins`) only fills ranges that another feed left open. If all
+ *   feeds are of this kind, nothing is counted.
  *
  * This class reads no clock: it takes the time from the calls of `settle`.
  */
 export class GapAccounting {
-  /** The number of messages whose log or index could not be read. */
-  unknownMessages = 0;
-  /** The number of messages of servers that remove duplicates across logs. */
-  deduplicatedMessages = 0;
-
   readonly #logs: CtLogs;
   readonly #settleMs: number;
   readonly #maxOpenRanges: number;
@@ -102,22 +97,22 @@ export class GapAccounting {
     this.#nowMs = nowMs;
   }
 
-  /** Takes the index of one message. `log` is the number that `CtLogs` gave, or `noLog`. */
+  /** Takes the index of one message: a safe integer, not negative. `log` is the number that `CtLogs` gave. */
   observe(log: number, index: number): void {
-    if (log === noLog) {
-      this.unknownMessages += 1;
-      return;
-    }
     const state = this.#states[log];
     if (state !== undefined && index === state.highest + 1) state.highest = index;
     else this.#observeStep(log, state, index);
   }
 
-  /** Takes the index of one message of a server that removes duplicates across logs. */
-  observeDeduplicated(log: number, index: number): void {
-    this.deduplicatedMessages += 1;
-    const state = log === noLog ? undefined : this.#states[log];
+  /** Takes the index of one message of a feed whose missing indices mean nothing. */
+  observeWithoutGaps(log: number, index: number): void {
+    const state = this.#states[log];
     if (state !== undefined) this.#fill(log, state, index);
+  }
+
+  /** Forgets the ranges that are open: what was skipped there does not count. */
+  forgetOpenRanges(): void {
+    for (const state of this.#states) if (state !== undefined) state.open.length = 0;
   }
 
   /** Closes ranges that were open too long. To be called about once a second, with a clock that never goes back. */
@@ -146,9 +141,7 @@ export class GapAccounting {
   }
 
   #observeStep(log: number, state: LogState | undefined, index: number): void {
-    if (!Number.isSafeInteger(index) || index < 0) {
-      this.unknownMessages += 1;
-    } else if (state === undefined) {
+    if (state === undefined) {
       this.#states[log] = { highest: index, open: [], strays: 0, strayedFrom: 0, lost: this.#lostOf(log) };
     } else if (Math.abs(index - state.highest) > maxStep) {
       this.#stray(log, state, index);

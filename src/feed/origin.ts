@@ -1,5 +1,5 @@
 import { hasBytesAt, hasBytesBefore } from "./bytes.ts";
-import { type CtLogs, noLog } from "./ct-logs.ts";
+import { type CtLogs, unreadable } from "./ct-logs.ts";
 import { toEpochSeconds } from "./message.ts";
 import { SourceTable } from "./source-table.ts";
 
@@ -74,14 +74,14 @@ export class OriginReader {
   }
 
   /**
-   * Returns the number of the log, as `CtLogs` gives it; `noLog` if the message has another shape. Never throws. The
-   * caller must know that the message is a `certificate_update`: `read` does not compare every byte of the type.
+   * Returns the number of the log, as `CtLogs` gives it; `noLog` if the log has no number, and `unreadable` if the
+   * message has another shape. Never throws. The caller must know that the message is a `certificate_update`: `read` does not compare every byte of the type.
    */
   read(message: Buffer): number {
-    if (message.length < minMessageBytes) return noLog;
+    if (message.length < minMessageBytes) return unreadable;
     const end = message[message.length - 1] === newline ? message.length - 1 : message.length;
     if (hasBytesAt(message, 0, indexFirst)) return this.#readIndexFirst(message, end);
-    return hasBytesAt(message, 0, typeFirst) ? this.#readTypeFirst(message, end) : noLog;
+    return hasBytesAt(message, 0, typeFirst) ? this.#readTypeFirst(message, end) : unreadable;
   }
 
   /**
@@ -101,23 +101,23 @@ export class OriginReader {
   }
 
   #readIndexFirst(message: Buffer, end: number): number {
-    if (!this.#readIndex(message, indexFirst.length)) return noLog;
+    if (!this.#readIndex(message, indexFirst.length)) return unreadable;
     const sourceEnd = this.#sourceEnd(message, end);
-    if (sourceEnd === -1) return noLog;
+    if (sourceEnd === -1) return unreadable;
     this.isDeduplicated = false;
     const source = this.#sources.endingAt(message, sourceEnd);
-    return source === null ? noLog : source.log;
+    return source === null ? unreadable : source.log;
   }
 
   #readTypeFirst(message: Buffer, end: number): number {
-    if (!hasBytesBefore(message, end, sourceLast)) return noLog;
+    if (!hasBytesBefore(message, end, sourceLast)) return unreadable;
     const sourceEnd = end - sourceLast.length + 1;
     const source = this.#sources.endingAt(message, sourceEnd);
-    if (source === null) return noLog;
+    if (source === null) return unreadable;
     const sourceStart = sourceEnd - source.length;
     const index = message.lastIndexOf(certIndex, sourceStart);
-    if (index === -1 || sourceStart - index > maxBytesToIndex) return noLog;
-    if (!this.#readIndex(message, index + certIndex.length)) return noLog;
+    if (index === -1 || sourceStart - index > maxBytesToIndex) return unreadable;
+    if (!this.#readIndex(message, index + certIndex.length)) return unreadable;
     const hasSubmission = hasBytesBefore(message, numberStart(message, sourceStart), submissionTimestamp);
     this.#timestampEnd = hasSubmission ? sourceStart : 0;
     this.isDeduplicated = hasSubmission || !source.hasUrlFirst;

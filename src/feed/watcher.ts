@@ -1,17 +1,19 @@
 import { type Logger, lossLog, RateLimitedLog } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { type Match, matchNames, type WatchList } from "../watchlist/matcher.ts";
-import { CtLogs, noLog } from "./ct-logs.ts";
+import { CtLogs } from "./ct-logs.ts";
+import { FeedOrigins } from "./feed-origins.ts";
 import { GapAccounting } from "./gaps.ts";
 import { jsonTexts } from "./json-texts.ts";
 import { type CertUpdate, type FeedMessage, parseMessage } from "./message.ts";
-import { OriginReader } from "./origin.ts";
 import { canSkip } from "./prefilter.ts";
 
 /** Of the messages that match nothing, one of every 4096 is parsed anyway, to measure the delay of the CT logs. */
 const sampleEvery = 4096;
 
 export interface WatcherOptions {
+  /** The names of the feeds in logs. */
+  feeds: readonly string[];
   watchList: () => WatchList;
   onMatch: (update: CertUpdate, match: Match) => void;
   log: Logger;
@@ -23,20 +25,26 @@ export class Watcher {
   readonly #options: WatcherOptions;
   readonly #quietLog = new RateLimitedLog();
   readonly #logs = new CtLogs();
-  readonly #origins = new OriginReader(this.#logs);
+  readonly #feeds: readonly FeedOrigins[];
   /** Counts the lost entries of all feeds together. The owner of the watcher calls `settle`. */
   readonly gaps = new GapAccounting(this.#logs, performance.now());
   #untilSample = 1;
 
   constructor(options: WatcherOptions) {
     this.#options = options;
+    const { log, gaps, metrics } = { ...options, gaps: this.gaps };
+    const shared = { log, gaps, logs: this.#logs, counts: metrics.feedCounts };
+    this.#feeds = options.feeds.map((name) => new FeedOrigins({ ...shared, name }));
   }
 
-  /** Takes one frame as received. Returns whether a certificate update was in it. */
-  receive(frame: Buffer): boolean {
+  /**
+   * Takes one frame as received, from the feed with this place in `feeds`. Returns whether a certificate update was in
+   * the frame.
+   */
+  receive(frame: Buffer, feed: number): boolean {
     try {
-      if (!canSkip(frame, this.#options.watchList().table)) return this.#receiveParsed(frame);
-      this.#countSkipped(frame);
+      if (!canSkip(frame, this.#options.watchList().table)) return this.#receiveParsed(frame, feed);
+      this.#countSkipped(frame, feed);
       return true;
     } catch (error) {
       return this.#keep(frame, error);
@@ -51,11 +59,11 @@ export class Watcher {
     return false;
   }
 
-  #countSkipped(message: Buffer): void {
+  #countSkipped(message: Buffer, feed: number): void {
     const { feedCounts } = this.#options.metrics;
     feedCounts.messages.certificate_update += 1;
     feedCounts.lastCertificateUpdateMs = Date.now();
-    this.#accountFor(message, null);
+    this.#feeds[feed]!.note(message);
     this.#untilSample -= 1;
     if (this.#untilSample > 0) return;
     this.#untilSample = sampleEvery;
@@ -64,23 +72,23 @@ export class Watcher {
   }
 
   /** If the frame is not one JSON text, each JSON text in it is a message of its own. */
-  #receiveParsed(frame: Buffer): boolean {
+  #receiveParsed(frame: Buffer, feed: number): boolean {
     const whole = parseMessage(frame);
-    if (whole.type !== "refused" || whole.reason !== "not_json") return this.#take(frame, whole);
+    if (whole.type !== "refused" || whole.reason !== "not_json") return this.#take(frame, feed, whole);
     let isEmpty = true;
     let hasUpdate = false;
     for (const text of jsonTexts(frame)) {
       isEmpty = false;
       try {
-        if (this.#take(text, parseMessage(text))) hasUpdate = true;
+        if (this.#take(text, feed, parseMessage(text))) hasUpdate = true;
       } catch (error) {
         this.#keep(text, error);
       }
     }
-    return isEmpty ? this.#take(frame, whole) : hasUpdate;
+    return isEmpty ? this.#take(frame, feed, whole) : hasUpdate;
   }
 
-  #take(message: Buffer, parsed: FeedMessage): boolean {
+  #take(message: Buffer, feed: number, parsed: FeedMessage): boolean {
     const { metrics, log } = this.#options;
     const { feedCounts } = metrics;
     if (parsed.type === "refused") {
@@ -97,36 +105,16 @@ export class Watcher {
     if (parsed.type === "dns_entries") this.#explainDomainsOnly();
     if (parsed.type !== "certificate_update") return false;
     feedCounts.lastCertificateUpdateMs = Date.now();
-    this.#accountFor(message, parsed.update);
+    this.#feeds[feed]!.note(message);
     this.#observeDelay(parsed.update);
     const match = matchNames(parsed.update.allDomains, this.#options.watchList());
     if (match !== null) this.#options.onMatch(parsed.update, match);
     return true;
   }
 
-  /** Notes which entry of which CT log arrived: from the bytes, or from `update` if the message's shape is unusual. */
-  #accountFor(message: Buffer, update: CertUpdate | null): void {
-    const log = this.#origins.read(message);
-    if (log === noLog && update?.sourceUrl != null) {
-      this.gaps.observe(this.#logs.numberOf(update.sourceUrl), update.certIndex ?? -1);
-    } else if (log !== noLog && this.#origins.isDeduplicated) {
-      this.gaps.observeDeduplicated(log, this.#origins.index);
-      this.#explainDeduplicated();
-    } else {
-      this.gaps.observe(log, this.#origins.index);
-    }
-  }
-
   #observeDelay({ sourceTimestampEpochSeconds }: CertUpdate): void {
     if (sourceTimestampEpochSeconds === null) return;
     this.#options.metrics.eventDelay.observe(Math.max(Date.now() / 1000 - sourceTimestampEpochSeconds, 0));
-  }
-
-  #explainDeduplicated(): void {
-    if (this.gaps.deduplicatedMessages > 1) return;
-    this.#options.log.info(
-      "the server of this feed removes duplicates across logs: certwatch cannot tell removed entries from lost ones, so it counts no gaps of this feed",
-    );
   }
 
   #explainDomainsOnly(): void {

@@ -14,7 +14,7 @@ import type { Database, SessionPool } from "../db/pool.ts";
 import { FeedClient } from "../feed/client.ts";
 import { createGapReporter } from "../feed/gap-reporter.ts";
 import { Watcher } from "../feed/watcher.ts";
-import { checkInventoryTable } from "../inventory/table-check.ts";
+import { inventoryGaps } from "../inventory/gaps.ts";
 import type { Logger } from "../log.ts";
 import type { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
@@ -54,7 +54,7 @@ export async function createStages(shared: Shared) {
   const judge = createJudge(shared, deliverer);
   const refresh = await createRefresh(shared);
   const recorder = createRecorder(shared, refresh, judge);
-  await warnOfInventoryTable(shared);
+  await warnOfInventoryGaps(shared);
   const watcher = createWatcher(shared, refresh, recorder);
   const feeds = createFeeds(shared, watcher);
   addCaretakers(shared, deliverer);
@@ -69,14 +69,14 @@ function addLoop({ loops, onRelease }: Shared, loop: Loop): void {
 function createFeeds(shared: Shared, watcher: Watcher): FeedClient[] {
   const { config, metrics } = shared;
   const feeds: FeedClient[] = config.feeds.map(
-    (feed) =>
+    (feed, place) =>
       new FeedClient({
         ...shared,
         ...feed,
         userAgent: `certwatch/${version}`,
         maxMessageBytes: config.feedMaxMessageBytes,
         idleTimeoutSeconds: config.feedIdleTimeoutSeconds,
-        onMessage: (message) => watcher.receive(message),
+        onMessage: (message) => watcher.receive(message, place),
         onStateChange: () => metrics.wsConnected.set(isConnected(feeds) ? 1 : 0),
       }),
   );
@@ -88,6 +88,7 @@ export const isConnected = (feeds: FeedClient[]) => feeds.some((feed) => feed.st
 function createWatcher(shared: Shared, refresh: WatchListRefresh, recorder: Recorder): Watcher {
   const watcher = new Watcher({
     ...shared,
+    feeds: shared.config.feeds.map(({ name }) => name),
     watchList: () => refresh.current,
     onMatch: (update, match) => recorder.add(update, match),
   });
@@ -131,13 +132,13 @@ function createJudge(shared: Shared, deliverer: Deliverer | null): Judge {
 }
 
 /** Warns if `public.certs` lacks a column or an index for recognising certificates. The warning names the remedy. */
-async function warnOfInventoryTable({ db, log }: Shared): Promise<void> {
-  const problems = await checkInventoryTable(db, startDeadlineMs).catch((error) => {
+async function warnOfInventoryGaps({ db, log }: Shared): Promise<void> {
+  const gaps = await inventoryGaps(db, startDeadlineMs).catch((error) => {
     throw new DatabaseUnusableError(
       `the database cannot be asked about public.certs: ${errorMessage(error)}`,
     );
   });
-  for (const problem of problems) log.warn(problem);
+  for (const gap of gaps) log.warn(gap);
 }
 
 /** Returns `null` in observer mode. */
@@ -154,9 +155,7 @@ function createDeliverer(shared: Shared): Deliverer | null {
   return deliverer;
 }
 
-/**
- * Adds the loops beside the pipeline: cleanup, the second look at open incidents, the gauges read from `public.alerts`.
- */
+/** Adds the loops beside the pipeline: cleanup, the second look at open incidents, the gauges read from `public.alerts`. */
 function addCaretakers(shared: Shared, deliverer: Deliverer | null): void {
   const { cleanupIntervalSeconds, alertRetentionSeconds } = shared.config;
   addLoop(

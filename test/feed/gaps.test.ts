@@ -211,15 +211,6 @@ describe("gap accounting of hostile or broken indices", () => {
     expect(lost()).toBe(1);
   });
 
-  it("counts as unknown what is no index or no log", () => {
-    const { gaps, observe, lost } = accounting();
-    gaps.observe(noLog, 1);
-    observe(1, -1, 1.5, Number.NaN, 2 ** 53, Number.POSITIVE_INFINITY, 2);
-    gaps.settle(settleMs);
-    expect(gaps.unknownMessages).toBe(6);
-    expect(lost()).toBe(0);
-  });
-
   it("holds so many open ranges, and counts the oldest as lost beyond", () => {
     for (const [ranges, expected] of [
       [9, 0],
@@ -237,7 +228,7 @@ describe("gap accounting of hostile or broken indices", () => {
     const { gaps, observe, lost } = accounting({ maxOpenRanges: 10 });
     observe(0, 1_000, ...Array.from({ length: 9 }, (_, i) => 100 * (i + 1)));
     expect(lost()).toBe(0);
-    gaps.observeDeduplicated(0, 50);
+    gaps.observeWithoutGaps(0, 50);
     expect(lost()).toBe(49);
     observe(950);
     expect(lost()).toBe(98);
@@ -271,18 +262,24 @@ describe("gap accounting of hostile or broken indices", () => {
   });
 });
 
-describe("gap accounting of a feed without duplicates", () => {
+describe("gap accounting of a feed whose missing indices mean nothing", () => {
   it("counts nothing of its own, and takes what it brings", () => {
     const { gaps, observe, lost } = accounting();
-    for (const index of [1, 5, 9]) gaps.observeDeduplicated(0, index);
-    gaps.observeDeduplicated(noLog, 3);
+    for (const index of [1, 5, 9]) gaps.observeWithoutGaps(0, index);
     observe(10, 14);
-    for (const index of [11, 13, 20, 30]) gaps.observeDeduplicated(0, index);
+    for (const index of [11, 13, 20, 30]) gaps.observeWithoutGaps(0, index);
     gaps.settle(settleMs);
     expect(lost()).toBe(1);
     expect(gaps.takeClosedGaps().gaps).toEqual([{ logUrl: "a.example/2026", first: 12, last: 12 }]);
-    expect(gaps.deduplicatedMessages).toBe(8);
-    expect(gaps.unknownMessages).toBe(0);
+  });
+
+  it("forgets what is open, and counts on", () => {
+    const { gaps, observe, lost, closed } = accounting();
+    observe(1, 5, 9);
+    gaps.forgetOpenRanges();
+    observe(6, 11);
+    gaps.settle(settleMs);
+    expect([lost(), closed()]).toEqual([1, [[10, 10]]]);
   });
 });
 

@@ -20,9 +20,11 @@ function messageFor(dnsNames: string[], server: CertstreamServer = "go"): Buffer
 describe("Watcher", () => {
   let watchList: WatchList;
   let matches: { update: CertUpdate; match: Match }[];
-  let lines: { level: number; msg: string; reason?: string; suppressed?: number }[];
+  let lines: { level: number; msg: string; feed?: string; reason?: string; suppressed?: number }[];
   let metrics: ReturnType<typeof createMetrics>;
   let watcher: Watcher;
+  /** Takes a message from the first feed. */
+  let receive: (message: Buffer) => boolean;
   let onMatch: (update: CertUpdate, match: Match) => void;
   beforeEach(async () => {
     watchList = (await buildWatchList(["example.org", "www.example.org", "b.test"])).watchList;
@@ -30,7 +32,9 @@ describe("Watcher", () => {
     lines = [];
     metrics = createMetrics({ version: "0", feeds: [] });
     onMatch = (update, match) => matches.push({ update, match });
+    receive = (message) => watcher.receive(message, 0);
     watcher = new Watcher({
+      feeds: ["feed", "other"],
       watchList: () => watchList,
       onMatch: (update, match) => onMatch(update, match),
       log: pino({}, { write: (line: string) => lines.push(JSON.parse(line)) }),
@@ -41,11 +45,9 @@ describe("Watcher", () => {
     (await metrics.eventDelay.get()).values.find(({ metricName }) => metricName?.endsWith("_count"))!.value;
 
   test.each(["go", "rust", "calidog"] as const)("%s: finds what is watched and counts the rest", (server) => {
-    watcher.receive(
-      messageFor(["a.www.example.org", "z.example.org", "other.example", "*.example.org"], server),
-    );
-    watcher.receive(messageFor(["notexample.org"], server));
-    watcher.receive(messageFor(["B.Test"], server));
+    receive(messageFor(["a.www.example.org", "z.example.org", "other.example", "*.example.org"], server));
+    receive(messageFor(["notexample.org"], server));
+    receive(messageFor(["B.Test"], server));
     expect(matches.map(({ match }) => match)).toMatchObject([
       {
         entries: ["example.org", "www.example.org"],
@@ -68,14 +70,14 @@ describe("Watcher", () => {
         messageFor(names).toString().trimEnd(),
       );
       const [first, second, third, fourth] = texts;
-      expect(watcher.receive(Buffer.from([first, second].join(between)))).toBe(true);
-      expect(watcher.receive(Buffer.from([fourth, heartbeat, third].join(between) + between))).toBe(true);
-      expect(watcher.receive(Buffer.from([first, third].join(between)))).toBe(true);
-      expect(watcher.receive(Buffer.from([heartbeat, heartbeat].join(between)))).toBe(false);
+      expect(receive(Buffer.from([first, second].join(between)))).toBe(true);
+      expect(receive(Buffer.from([fourth, heartbeat, third].join(between) + between))).toBe(true);
+      expect(receive(Buffer.from([first, third].join(between)))).toBe(true);
+      expect(receive(Buffer.from([heartbeat, heartbeat].join(between)))).toBe(false);
       expect(matches.flatMap(({ match }) => match.sans)).toEqual(["www.b.test", "b.test"]);
       expect(metrics.feedCounts.messages).toMatchObject({ certificate_update: 6, heartbeat: 3 });
       expect(metrics.feedCounts.refused.not_json > 0).toBe(/[,k]/.test(between));
-      expect(watcher.gaps.unknownMessages).toBe(0);
+      expect(metrics.feedCounts.unaccounted).toBe(0);
     },
   );
 
@@ -90,7 +92,7 @@ describe("Watcher", () => {
       `[${text}]`,
     ]) {
       matches = [];
-      expect(watcher.receive(Buffer.from(frame)), frame).toBe(!frame.startsWith("["));
+      expect(receive(Buffer.from(frame)), frame).toBe(!frame.startsWith("["));
       expect(matches.length, frame).toBe(frame.startsWith("[") ? 0 : 1);
     }
     expect(metrics.feedCounts.refused).toMatchObject({ not_json: 6, not_an_object: 1 });
@@ -98,36 +100,36 @@ describe("Watcher", () => {
 
   test("the list that counts is the one of the moment", async () => {
     const message = messageFor(["new.example"]);
-    watcher.receive(message);
+    receive(message);
     watchList = (await buildWatchList(["new.example"])).watchList;
-    watcher.receive(message);
+    receive(message);
     watchList = (await buildWatchList([])).watchList;
-    watcher.receive(message);
+    receive(message);
     expect(matches).toHaveLength(1);
   });
 
   test("only certificates move the time of the last event", () => {
-    watcher.receive(Buffer.from('{"message_type":"heartbeat"}'));
-    watcher.receive(Buffer.from("null"));
-    watcher.receive(Buffer.from('{"message_type":"certificate_update"}'));
+    receive(Buffer.from('{"message_type":"heartbeat"}'));
+    receive(Buffer.from("null"));
+    receive(Buffer.from('{"message_type":"certificate_update"}'));
     expect(metrics.feedCounts.lastCertificateUpdateMs).toBe(0);
     const before = Date.now();
-    watcher.receive(messageFor(["noise.example"]));
+    receive(messageFor(["noise.example"]));
     expect(metrics.feedCounts.lastCertificateUpdateMs).toBeGreaterThanOrEqual(before);
   });
 
   test("the delay behind the log is measured on matches, and on noise by a sample", async () => {
-    watcher.receive(messageFor(["example.org"]));
+    receive(messageFor(["example.org"]));
     expect(await delays()).toBe(1);
     const noise = messageFor(["noise.example"]);
-    for (let i = 0; i < 4_097; i += 1) watcher.receive(noise);
+    for (let i = 0; i < 4_097; i += 1) receive(noise);
     expect(await delays()).toBe(3); // the first of them and the 4097th
   });
 
   test("refusals are logged once a minute for each kind, with a bounded excerpt", () => {
     for (let i = 0; i < 100; i += 1) {
-      watcher.receive(Buffer.from(`not JSON ${"x".repeat(1_000)}`));
-      watcher.receive(Buffer.from("[]"));
+      receive(Buffer.from(`not JSON ${"x".repeat(1_000)}`));
+      receive(Buffer.from("[]"));
     }
     expect(lines).toMatchObject([{ reason: "not_json", suppressed: 0 }, { reason: "not_an_object" }]);
     expect(JSON.stringify(lines).length).toBeLessThan(1_000);
@@ -139,13 +141,13 @@ describe("Watcher", () => {
     onMatch = () => {
       throw new Error("a mistake");
     };
-    watcher.receive(message);
+    receive(message);
     expect(lines).toMatchObject([
       { level: 50, message: message.toString("base64"), err: { message: "a mistake" } },
     ]);
     expect(metrics.feedCounts.refused).toMatchObject({ internal_error: 1, no_certificate: 0 });
     onMatch = (update, match) => matches.push({ update, match });
-    watcher.receive(message);
+    receive(message);
     expect(matches).toHaveLength(1);
   });
 
@@ -161,8 +163,53 @@ describe("Watcher", () => {
       '{"message_type":"certificate_update","data":{"leaf_cert":{"all_domains":["\\ud800.example.org","\\u0000"]}}}',
       "",
     ])
-      watcher.receive(Buffer.from(text));
+      receive(Buffer.from(text));
     expect(matches.map(({ match }) => match.sans)).toEqual([["a.example.org"], ["\ud800.example.org"]]);
     expect(lines.filter(({ level }) => level >= 50)).toEqual([]);
+  });
+
+  describe("the gaps of a feed are counted whole or not at all", () => {
+    /** A message that nobody watches, or one that is parsed, with one member more than certwatch knows. */
+    const odd = (i: number, names: string[]) =>
+      Buffer.from(
+        wireMessage(
+          { issuance: authority.issue({ dnsNames: names }), kind: "X509LogEntry", log, index: i },
+          { server: "go" },
+        ).replace('"type":"rfc6962"}', '"type":"rfc6962","operator":"Example"}'),
+      );
+    const usual = (i: number) =>
+      Buffer.from(odd(i, ["a.example"]).toString().replace(',"operator":"Example"', ""));
+    const lost = () => {
+      watcher.gaps.settle(performance.now() + 300_000);
+      return watcher.gaps.lostEntries().reduce((sum, { count }) => sum + count, 0);
+    };
+    const explained = () =>
+      lines.filter(({ msg }) => /cannot tell whether this feed loses entries/.test(msg));
+
+    test("where no message says its entry in a known way", () => {
+      for (let i = 0; i < 100; i++) receive(odd(i, [i % 99 === 0 ? "b.test" : "a.example"]));
+      expect([matches.length, lost()]).toEqual([2, 0]);
+      expect(metrics.feedCounts).toMatchObject({ unaccounted: 100, messages: { certificate_update: 100 } });
+      expect(explained()).toMatchObject([{ level: 40, feed: "feed" }]);
+    });
+
+    test("where some do not, whichever came first", () => {
+      receive(usual(1));
+      receive(usual(5));
+      for (const i of [2, 3, 4]) receive(odd(i, ["a.example"]));
+      receive(usual(9));
+      expect([lost(), metrics.feedCounts.unaccounted, explained().length]).toEqual([0, 3, 1]);
+    });
+
+    test("and another feed beside it is counted, once for each entry that neither brought", () => {
+      receive(odd(1, ["a.example"]));
+      for (const i of [1, 2, 5]) watcher.receive(usual(i), 1);
+      receive(usual(4));
+      expect(lost()).toBe(1);
+      watcher.receive(odd(6, ["a.example"]), 1);
+      expect(explained()).toMatchObject([{ feed: "feed" }, { feed: "other" }]);
+      watcher.receive(usual(9), 1);
+      expect(lost()).toBe(1);
+    });
   });
 });

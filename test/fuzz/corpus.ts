@@ -90,6 +90,11 @@ export const corpus: Case[] = [
     message: lite('"extensions":{"all_domains":["a.net"],"subjectAltName":"DNS:example.org"}'),
   },
   {
+    why: "a leaf whose names stand under another key of that length, with names in its extension",
+    entries: ["example.org"],
+    message: lite('"alm_domains":["a.net"],"extensions":{"subjectAltName":"DNS:example.org"}'),
+  },
+  {
     why: "members named like those of every object",
     entries: ["constructor.__proto__"],
     message: lite('"__proto__":{"all_domains":[]},"constructor":1,"all_domains":["constructor.__proto__"]'),

@@ -106,6 +106,7 @@ export function openPipeline(): Pipeline {
   };
   const log = pino({ level: "error" }, { write });
   const watcher = new Watcher({
+    feeds: ["feed"],
     log,
     metrics: createMetrics({ version: "0", feeds: [] }),
     watchList: () => current,
@@ -119,7 +120,7 @@ export function openPipeline(): Pipeline {
     },
     matchedBy(message) {
       matched = null;
-      watcher.receive(message);
+      watcher.receive(message, 0);
       return matched;
     },
     errors: () => errors,

@@ -56,7 +56,7 @@ async function visit(path: string, depth: number, found: FoundFiles, seen: Set<s
       seen.add(identity);
       found.folders.push(path);
       if (depth > maxDepth)
-        found.problems.push(`${path}: more than ${maxDepth} folders deep: certwatch does not look into it`);
+        found.problems.push(`${path}: more than ${maxDepth} folders deep, not looked into`);
       else await visitFolder(path, depth, found, seen);
     } else if (!isGiven && size > maxFileBytes) {
       const isCertificate = certificateExtensions.has(extname(path).toLowerCase());
@@ -64,7 +64,7 @@ async function visit(path: string, depth: number, found: FoundFiles, seen: Set<s
     } else if (kind.isFile || isGiven) {
       // A given path may also be a pipe, as in `<(command)`.
       if (kind.isFile) seen.add(identity);
-      if (found.files.length >= maxFiles) throw new Error(`not read: there are more than ${maxFiles} files`);
+      if (found.files.length >= maxFiles) throw new Error(`more than ${maxFiles} files, not read`);
       found.files.push({ path, isGiven, signature: [identity, size, mtimeNs, ctimeNs].join(":") });
       if (isGiven) found.folders.push(dirname(path));
     }

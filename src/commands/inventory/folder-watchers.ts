@@ -25,7 +25,7 @@ export class FolderWatchers {
     }
     if (folders.length > maxWatchers) {
       problems.add(
-        `there are ${folders.length} folders: changes in ${maxWatchers} of them are seen at once, in the others later`,
+        `${folders.length} folders: only ${maxWatchers} are watched, the others are looked at now and then`,
       );
     }
     for (const [identity, watcher] of this.#watchers) {
@@ -40,7 +40,7 @@ export class FolderWatchers {
         areNew = true;
       } catch (error) {
         problems.add(
-          `changes in some folders are seen later, because the system does not report them: ${errorMessage(error)}`,
+          `folders are looked at now and then only, events are not to be had: ${errorMessage(error)}`,
         );
       }
     }

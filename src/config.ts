@@ -122,7 +122,7 @@ export function readConfig(env: NodeJS.ProcessEnv, options: { embedded: boolean 
   const mismatch = authorizationProblem(given.CERTSTREAM_AUTHORIZATION, given.CERTSTREAM_URL);
   if (mismatch !== null) problems.push(mismatch);
   if (options.embedded && given.POSTGRES_DSN !== undefined) {
-    problems.push("POSTGRES_DSN is set, but --embedded runs its own database: drop one of the two");
+    problems.push("POSTGRES_DSN is set, but --embedded runs its own database: remove one of the two");
   }
   if (!options.embedded && given.POSTGRES_DSN === undefined) {
     problems.push(

@@ -13,18 +13,18 @@ export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal" |
 const actedOn = /[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu;
 
 /**
- * Memory for lines that the reader of standard output has not taken yet. When it is full, new lines are lost. A reader that
- * keeps up never lets lines wait.
+ * Memory for lines that the reader of standard output has not taken yet. When it is full, new lines are lost. A reader
+ * that keeps up never lets lines wait.
  */
 const maxWaitingBytes = 64 * 1024 * 1024;
 
 /**
- * Makes the logger: JSON lines on standard output, readable lines where standard output is a terminal. Lines are written in
- * the background within milliseconds, so that a slow reader does not hold up the feed. All lines are written before the
- * process ends by itself; `kill -9` can lose the last ones.
+ * Makes the logger: JSON lines on standard output, readable lines where standard output is a terminal. Lines are
+ * written in the background within milliseconds, so that a slow reader does not hold up the feed. All lines are written
+ * before the process ends by itself; `kill -9` can lose the last ones.
  *
- * Text from certificates and servers goes into fields, never into the message. Fields are escaped, so that no text acts on
- * a terminal.
+ * Text from certificates and servers goes into fields, never into the message. Fields are escaped, so that no text acts
+ * on a terminal.
  */
 export function createLogger(level: LogLevel): Logger {
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
@@ -51,8 +51,8 @@ export function createLogger(level: LogLevel): Logger {
 }
 
 /**
- * How long to wait for a slow reader of standard output before lines are dropped. Generous on purpose: if a supervisor kills
- * us while we wait, no more is lost than if we had not waited.
+ * How long to wait for a slow reader of standard output before lines are dropped. Generous on purpose: if a supervisor
+ * kills us while we wait, no more is lost than if we had not waited.
  */
 const flushPatienceMs = 60_000;
 

@@ -43,8 +43,8 @@ export class Backoff {
 }
 
 /**
- * One concern of the service, running beside the others. It never runs two steps at once. It repeats a failed step after a
- * back-off. Whoever wakes it does not wait for it.
+ * One concern of the service, running beside the others. It never runs two steps at once. It repeats a failed step
+ * after a back-off. Whoever wakes it does not wait for it.
  */
 export class Loop {
   readonly name: string;
@@ -111,8 +111,10 @@ export class Loop {
     }
   }
 
-  /** A timer of its own, not `interruptibleSleep`: a loop is woken thousands of times a second, and an aborted signal costs
-   * an error with its stack each time. */
+  /**
+   * A timer of its own, not `interruptibleSleep`: a loop is woken thousands of times a second, and an aborted signal
+   * costs an error with its stack each time.
+   */
   #sleep(delayMs: number): Promise<void> | undefined {
     if (this.#wakeRequested || delayMs <= 0 || this.#stop.signal.aborted) return undefined;
     return new Promise((resolve) => {

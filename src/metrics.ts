@@ -66,7 +66,7 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
   });
   new Counter({
     name: `${prefix}ct_messages_refused_total`,
-    help: "Messages that were too large, could not be understood, or met a mistake in certwatch (internal_error).",
+    help: "Messages that were too large, could not be understood, or met a bug in certwatch (internal_error).",
     labelNames: ["reason"],
     registers: [registry],
     collect() {
@@ -76,7 +76,7 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
   });
   new Counter({
     name: `${prefix}ct_gap_entries_total`,
-    help: "Entries that a log has and no feed delivered, by log.",
+    help: "Entries that a log has but no feed brought, by log.",
     labelNames: ["log"],
     registers: [registry],
     collect() {
@@ -127,7 +127,7 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
     }),
     eventDelay: new Histogram({
       name: `${prefix}ct_event_delay_seconds`,
-      help: "From a log's timestamp of an entry to its receipt, of the messages parsed (matches and a sample).",
+      help: "Time from the log's timestamp of an entry to its arrival, for messages that were parsed (matches and a sample).",
       buckets: [1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400],
       registers: [registry],
     }),
@@ -145,12 +145,12 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
     alerts: counter("alerts_total", "Events, by severity.", { severity: ["info", "suspicious"] }),
     alertsMerged: counter(
       "alerts_merged_total",
-      "Certificates judged like an event of their issuance: silent.",
+      "Certificates that made no event, because their issuance has an event with the same verdict.",
       {},
     ),
     contradictions: counter(
       "ct_contradictions_total",
-      "Messages that say something else of a certificate than its DER.",
+      "Messages whose JSON contradicts the DER of the certificate.",
       {},
     ),
     alertsWaiting: gauge("alerts_waiting", "Matched certificates in memory, waiting to be recorded."),
@@ -163,7 +163,7 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
     webhook: counter("webhook_total", "Attempts to deliver an alert.", { result: ["success", "failure"] }),
     webhookReduced: counter(
       "webhook_reduced_total",
-      "Attempts with an alert that was cut, since the receiver refuses larger ones.",
+      "Attempts with an alert that was cut, because the receiver refuses larger ones.",
       { to: ["64k", "8k"] },
     ),
     webhookDuration: new Histogram({

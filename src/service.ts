@@ -56,7 +56,9 @@ export async function startService(config: Config, log: Logger, signal: AbortSig
   const releasers: (() => Promise<unknown>)[] = [];
   const releaseAll = async () => {
     for (const release of releasers.splice(0).reverse()) {
-      await release().catch((error) => log.error({ error: errorMessage(error) }, "could not be closed"));
+      await release().catch((error) =>
+        log.error({ error: errorMessage(error) }, "closing failed at the end of the stop"),
+      );
     }
   };
   const stop = new AbortController();
@@ -148,7 +150,7 @@ async function shutDown(
   failure: Error | null,
   releaseAll: () => Promise<void>,
 ): Promise<number> {
-  if (failure === null) log.info("stopping: reading no more, writing down what was matched");
+  if (failure === null) log.info("stopping: certwatch reads nothing more, and records what has matched");
   else log.fatal({ error: errorMessage(failure) }, "certwatch cannot go on");
   await Promise.all(feeds.map((feed) => feed.stop()));
   // Judging and delivery stop while the recorder drains: supervisors often kill ten seconds after the signal.

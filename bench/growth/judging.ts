@@ -114,7 +114,8 @@ export function alertFor(own: OwnCertificate, basis: MatchBasis): CertificateRow
     update_type: isOwn.fingerprint ? "X509LogEntry" : precertificateUpdateType,
     seen_at: own.notBefore,
     subject_cn: own.sans[0]!,
-    dns_names: null,
+    is_cn_watched: false,
+    is_cn_appended: false,
     names_truncated: 0,
   };
   return {
@@ -132,6 +133,7 @@ export function alertFor(own: OwnCertificate, basis: MatchBasis): CertificateRow
     issuer: payload.issuer_o,
     seen_at: payload.seen_at,
     payload,
+    row_bytes: 1_500,
     last_error: null,
   };
 }

@@ -1,5 +1,5 @@
-// The encodings in which a text may quote another one. All work on byte strings: strings with a UTF-8 byte in each unit,
-// as `Buffer.toString("latin1")` makes them.
+// The encodings in which an answer may quote a request. All work on byte strings: strings with a UTF-8 byte in each
+// unit, as `Buffer.toString("latin1")` makes them.
 
 /** A decoded byte string, and where in the original each of its bytes comes from. */
 export interface Decoded {
@@ -9,7 +9,10 @@ export interface Decoded {
   ends: number[];
 }
 
-/** `%41`, `\u0041`, `\x41`, `\/`, `\n`, `&#x41;`, `&#65;`, `&amp;`, and U+0000, which stands between the letters of UTF-16. */
+/**
+ * `%41`, `\u0041`, `\x41`, `\/`, `\n`, `&#x41;`, `&#65;`, `&amp;`, and U+0000, which stands between the letters of
+ * UTF-16.
+ */
 const escaped =
   /%([0-9a-f]{2})|\\u([0-9a-f]{4})|\\x([0-9a-f]{2})|\\([\\/"'nrt])|&#x([0-9a-f]{1,6});|&#(\d{1,7});|&(amp|lt|gt|quot|apos|sol);|\0/gi;
 const whiteSpace: Record<string, string> = { n: "\n", r: "\r", t: "\t" };

@@ -11,6 +11,7 @@ import type { Severity } from "./payload.ts";
 import { Poster } from "./post.ts";
 import { Settler } from "./settle.ts";
 import { claimDeliveries, millisecondsToNextDelivery } from "./sql/claim-deliveries.ts";
+import { smallRowBytes } from "./sql/row-bytes.ts";
 import { adoptObserved, giveUpExpired } from "./sql/sweep-deliveries.ts";
 import type { WebhookSender } from "./webhook.ts";
 
@@ -100,27 +101,31 @@ export class Deliverer {
     verdicts: Verdict[],
     judge: (judgements: Judgement[], leaseSeconds: number) => Promise<JudgedCertificate[]>,
   ): Promise<JudgedCertificate[]> {
-    const judgements = verdicts.map((verdict) => ({ ...verdict, claim: this.#reserve(verdict.severity) }));
-    const reserved = judgements.filter(({ claim }) => claim).length;
+    const judgements = verdicts.map((verdict) => ({ ...verdict, claim: this.#reserve(verdict) }));
+    const reserved = judgements.filter(({ claim }) => claim);
     const claimedMs = performance.now();
     let judged: JudgedCertificate[] = [];
     try {
       judged = await judge(judgements, this.#leaseSeconds);
     } finally {
-      this.#held.endReservations(reserved);
+      for (const { row_bytes } of reserved) this.#held.endReservation(row_bytes);
       const claimed = judged.flatMap(({ delivery }) => delivery ?? []);
       for (const delivery of claimed) this.#held.add(delivery, claimedMs);
       this.#poster.postWaiting();
       // Some reserved places were not used: the claim loop, which saw these places as taken, may now fill them.
-      if (reserved > claimed.length) this.claiming.wake();
+      if (reserved.length > claimed.length) this.claiming.wake();
     }
     if (judged.some(({ isEvent, delivery }) => isEvent && delivery === null)) this.wake();
     return judged;
   }
 
-  /** Reserves a place for an event. Returns false if no place is free, or if older due events must go first. */
-  #reserve(severity: Severity): boolean {
-    return !this.#isStopping && !this.#nextLooks[severity].isDue && this.#held.reserve(severity);
+  /**
+   * Reserves a place for an event. Returns false if no place is free, if older due events must go first, or if the event
+   * is large: the claim loop, which claims by bytes, takes large events.
+   */
+  #reserve({ severity, row_bytes: bytes }: Verdict): boolean {
+    if (this.#isStopping || this.#nextLooks[severity].isDue || bytes > smallRowBytes) return false;
+    return this.#held.reserve(severity, bytes);
   }
 
   /** Tells the deliverer that there are due events that nobody holds. It claims them as soon as a place is free. */
@@ -170,6 +175,7 @@ export class Deliverer {
       const claimed = await claimDeliveries(db, {
         severity,
         limit,
+        maxBytes: this.#held.freeBytes(severity),
         leaseSeconds: this.#leaseSeconds,
         deadlineMs,
       });

@@ -53,7 +53,7 @@ export class DeliveryReport {
     this.#metrics.alertsGivenUp.inc();
     this.#log.error(
       { alert_id: alertId },
-      "delivery given up: every process that claimed it ended or stalled before the outcome",
+      "delivery given up: every process that began to send this alert ended, or hung, before it could record the outcome",
     );
   }
 
@@ -71,7 +71,7 @@ export class DeliveryReport {
     if (events.length === 0) return;
     this.#log.warn(
       { alert_ids: events.map(({ delivery }) => delivery.id) },
-      "somebody has locked these alerts: the outcomes of their last attempts could not be written down",
+      "somebody has locked the rows of these alerts: the outcomes of their last attempts could not be recorded",
     );
   }
 }

@@ -1,4 +1,4 @@
-import type { Payload } from "./payload.ts";
+import type { Payload, RecordedPayload } from "./payload.ts";
 
 /** The name of a size in metrics and in the log. */
 export type SizeName = "1M" | "64k" | "8k";
@@ -29,6 +29,27 @@ export const bodySizes: readonly BodySize[] = [
 const nameLists = ["matched_entries", "matched_sans", "all_sans"] as const;
 type Names = Record<(typeof nameLists)[number], string[]>;
 
+/** How much the verdict adds to a recorded payload at most, bytes as JSON. */
+const maxVerdictBytes = 4_096;
+
+/**
+ * Cuts a payload before it is recorded, so that the whole webhook body fits into the largest size. So an event is never
+ * larger than a body when it is read back. The fields that only the verdict needs are not cut.
+ */
+export function fitRecordedPayload(payload: RecordedPayload): RecordedPayload {
+  const { subject_cn, is_cn_watched, is_cn_appended, ...sent } = payload;
+  const size = { ...bodySizes[0]!, maxBytes: bodySizes[0]!.maxBytes - maxVerdictBytes };
+  if (namesLength(sent) <= size.maxBytes && jsonBytes(sent) <= size.maxBytes) return payload;
+  return { ...cutPayload(sent, byImportance(sent), size), subject_cn, is_cn_watched, is_cn_appended };
+}
+
+/** The characters of all names: JSON never has fewer bytes, and is not made for a payload that cannot fit. */
+function namesLength(names: Names): number {
+  let length = 0;
+  for (const list of nameLists) for (const name of names[list]) length += name.length;
+  return length;
+}
+
 /** Returns a function that makes JSON of at most `size.maxBytes` bytes. It cuts the payload only if it does not fit. */
 export function fitPayload(payload: Payload): (size: BodySize) => string {
   const whole = JSON.stringify(payload);
@@ -41,7 +62,11 @@ export function fitPayload(payload: Payload): (size: BodySize) => string {
   };
 }
 
-function cutPayload(payload: Payload, ordered: OrderedNames, size: BodySize): Payload {
+function cutPayload<T extends Names & Pick<Payload, "names_truncated">>(
+  payload: T,
+  ordered: OrderedNames,
+  size: BodySize,
+): T {
   const frame = {
     ...mapTexts(payload, (text) => cutText(text, size.maxTextBytes)),
     ...({ matched_entries: [], matched_sans: [], all_sans: [] } satisfies Names),
@@ -135,13 +160,14 @@ function cutText(text: string, maxBytes: number): string {
   if (text.length * 6 <= maxBytes || jsonBytes(text) - 2 <= maxBytes) return text;
   const mark = "…";
   let left = maxBytes - Buffer.byteLength(mark);
-  let kept = "";
+  const kept: string[] = [];
   for (const character of text) {
     left -= jsonBytes(character) - 2;
     if (left < 0) break;
-    kept += character;
+    kept.push(character);
   }
-  return kept + mark;
+  // A text of its own: neither thousands of pieces nor a piece that keeps the whole in memory.
+  return [...kept, mark].join("");
 }
 
 function mapTexts<T extends object>(object: T, change: (text: string) => string): T {

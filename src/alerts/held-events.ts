@@ -1,6 +1,7 @@
 import type { Delivery, Outcome } from "./outbox.ts";
 import { Patience } from "./patience.ts";
 import type { Severity } from "./payload.ts";
+import { maxEventBytes, maxForeignEventBytes } from "./sql/row-bytes.ts";
 
 /** The greatest number of attempts under way at once, and of connections to the receiver. */
 export const concurrency = 32;
@@ -14,6 +15,13 @@ const smallestClaim = 192;
 /** The attempts and places that only `suspicious` events may use: a flood of renewals never delays a hijack. */
 const reservedAttempts = 8;
 const reservedPlaces = 64;
+/**
+ * The most bytes of events held at once. So many that large events, of 1 MiB each, keep as many connections busy as small
+ * ones.
+ */
+const maxHeldBytes = 64 * 1024 * 1024;
+/** The bytes that only `suspicious` events may use: an event of any size fits once they are free. */
+const reservedBytes = maxForeignEventBytes;
 /**
  * How long an event may wait for a connection before it is given back. Its lease is only 30 s longer than an attempt
  * may take, and its outcome must be committed in these 30 s, too.
@@ -31,8 +39,8 @@ export interface HeldEvent {
 
 /**
  * The events that this process holds: they wait for a connection, are being sent, or have an outcome that is not
- * committed yet. Their number is bounded, so that neither a slow receiver nor a slow database fills the memory.
- * `suspicious` events go first, and have places and connections that `info` events cannot take. While the receiver asks
+ * committed yet. Their number and their bytes are bounded, so that neither a slow receiver nor a slow database fills the memory.
+ * `suspicious` events go first, and have places, bytes and connections that `info` events cannot take. While the receiver asks
  * for patience (it answered 429 or 503, see {@link Patience}), events are claimed one at a time.
  */
 export class HeldEvents {
@@ -44,7 +52,10 @@ export class HeldEvents {
   /** Events to give back: they waited longer than `maxWaitMs`, or the receiver asks for patience. */
   #overdue: HeldEvent[] = [];
   #underWay = 0;
+  /** The bytes of the held events. */
+  #bytes = 0;
   #reserved = 0;
+  #reservedBytes = 0;
 
   constructor(patience = new Patience()) {
     this.#patience = patience;
@@ -56,11 +67,11 @@ export class HeldEvents {
   }
 
   /**
-   * Returns how many events of this severity to claim now: 0 while few places are free and this process already holds enough
-   * waiting events to keep all connections busy.
+   * Returns how many events of this severity to claim now: 0 while few places are free and this process already holds
+   * enough waiting events to keep all connections busy.
    */
   claimable(severity: Severity): number {
-    const free = this.freePlaces(severity);
+    const free = this.freeBytes(severity) < maxEventBytes ? 0 : this.freePlaces(severity);
     if (this.#patience.isAsked) return this.#mayClaimOne(severity) ? Math.min(free, 1) : 0;
     return free < smallestClaim && this.#waiting[severity].length >= concurrency ? 0 : free;
   }
@@ -83,19 +94,28 @@ export class HeldEvents {
     return Math.max(places - this.#held.size - this.#reserved, 0);
   }
 
+  /** Returns how many more bytes of events of this severity may be held. */
+  freeBytes(severity: Severity): number {
+    const room = severity === "suspicious" ? maxHeldBytes : maxHeldBytes - reservedBytes;
+    return Math.max(room - this.#bytes - this.#reservedBytes, 0);
+  }
+
   /**
-   * Keeps a place free for an event that is about to be claimed. Returns false if no place is free, or while the
-   * receiver asks for patience.
+   * Keeps a place and bytes free for an event that is about to be claimed. Returns false if these are not free, or while
+   * the receiver asks for patience.
    */
-  reserve(severity: Severity): boolean {
-    if (this.#patience.isAsked || this.freePlaces(severity) === 0) return false;
+  reserve(severity: Severity, bytes: number): boolean {
+    if (this.#patience.isAsked || this.freePlaces(severity) === 0 || this.freeBytes(severity) < bytes)
+      return false;
     this.#reserved += 1;
+    this.#reservedBytes += bytes;
     return true;
   }
 
-  /** Ends `count` reservations: their events have been claimed, or will not be. */
-  endReservations(count: number): void {
-    this.#reserved -= count;
+  /** Ends a reservation of so many bytes: the event has been claimed, or will not be. */
+  endReservation(bytes: number): void {
+    this.#reserved -= 1;
+    this.#reservedBytes -= bytes;
   }
 
   add(delivery: Delivery, claimedMs: number): void {
@@ -105,6 +125,7 @@ export class HeldEvents {
     const before = this.#held.get(delivery.id);
     if (before?.outcome?.delivered && before.delivery.issuanceId === delivery.issuanceId) return;
     const event = { delivery, claimedMs, outcome: null };
+    this.#bytes += delivery.bytes - (before?.delivery.bytes ?? 0);
     this.#held.set(delivery.id, event);
     this.#waiting[delivery.severity].push(event);
   }
@@ -156,7 +177,9 @@ export class HeldEvents {
   remove(events: HeldEvent[]): void {
     for (const event of events) {
       // If the lease had ended, this process may have claimed the same id again: the newer claim stays.
-      if (this.#held.get(event.delivery.id) === event) this.#held.delete(event.delivery.id);
+      if (this.#held.get(event.delivery.id) !== event) continue;
+      this.#held.delete(event.delivery.id);
+      this.#bytes -= event.delivery.bytes;
     }
     this.#overdue = this.overdue();
   }

@@ -18,7 +18,7 @@ export function reportJudged(
     if (certificate.severity === "suspicious")
       log.warn({ alert }, "SUSPICIOUS certificate for a watched name");
     else if (certificate.clears != null)
-      log.info({ alert }, "all-clear: the inventory has the certificate of an open incident by now");
+      log.info({ alert }, "all-clear: the inventory now has the certificate of an open incident");
     else log.info({ alert }, "known certificate for a watched name");
   }
 }

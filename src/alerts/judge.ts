@@ -6,19 +6,23 @@ import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Deliverer } from "./deliver.ts";
+import { FirstLooks } from "./first-looks.ts";
 import { reportJudged } from "./judge-report.ts";
 import { NextLook } from "./next-look.ts";
 import type { Judgement, Verdict } from "./outbox.ts";
-import { dueCertificates, millisecondsToNextDue } from "./sql/due-certificates.ts";
+import { dueCertificates, largeDueCertificates, millisecondsToNextDue } from "./sql/due-certificates.ts";
 import { judgeCertificates } from "./sql/judge-certificates.ts";
 import { openIncidentsWithoutTbs } from "./sql/open-incidents.ts";
 import { verdictOf } from "./verdict.ts";
 
 const batchSize = 500;
-/** A first look is a short cut. A certificate that does not fit is judged when its grace is over. */
-const maxFirstLooks = 10_000;
 /** How often to look for certificates that another replica recorded and, being dead, does not judge. */
 const pollMs = 5_000;
+/**
+ * How often to look for large certificates while more small ones are due than fit into a batch. Each such look walks over all
+ * small ones, and large ones must not wait for ever behind a flood.
+ */
+const largeLookMs = 5_000;
 /** How many certificates are left alone at once. Above that, the others are tried again at each look. */
 const maxLeftAlone = 5_000;
 /** When to look again at rows that somebody else has locked. Another replica holds them for milliseconds, a person longer. */
@@ -49,9 +53,10 @@ export class Judge {
   readonly loop: Loop;
   readonly #options: JudgeOptions;
   readonly #inventory: Inventory;
-  #firstLooks: PendingCertificate[] = [];
+  readonly #firstLooks = new FirstLooks(batchSize);
   /** Says when to ask the database for certificates whose grace is over. */
   readonly #nextLook = new NextLook();
+  readonly #nextLargeLook = new NextLook();
   /**
    * Certificates that stay pending though their grace is over, because somebody has locked their rows or the database
    * refuses them: id, and the time until which they are left alone. So they never stand in the way of the others.
@@ -66,31 +71,37 @@ export class Judge {
 
   /** Takes certificates that were just recorded. Those in the inventory are judged without waiting for their grace. */
   firstLook(certificates: PendingCertificate[]): void {
-    this.#firstLooks.push(...certificates.slice(0, maxFirstLooks - this.#firstLooks.length));
+    for (const certificate of certificates) this.#firstLooks.add(certificate);
     this.#nextLook.expectIn(this.#options.graceSeconds * 1000);
     this.loop.wake();
   }
 
   async #step(): Promise<number> {
-    const fresh = this.#firstLooks.splice(0, batchSize);
+    const fresh = this.#firstLooks.nextBatch();
     if (fresh.length > 0) await this.#judge(fresh, { onlyKnown: true });
     if (this.#nextLook.isDue) await this.#judgeDue();
-    return this.#firstLooks.length > 0 ? 0 : this.#nextLook.waitMs;
+    return this.#firstLooks.size > 0 ? 0 : this.#nextLook.waitMs;
   }
 
+  /**
+   * Judges what is due: a batch of small certificates, then a few large ones. So a small one waits for a few large ones at
+   * most, however many are due.
+   */
   async #judgeDue(): Promise<void> {
     const { db } = this.#options;
     const nowMs = performance.now();
     this.#nextLook.begin(pollMs);
     for (const [id, untilMs] of this.#leftAlone) if (untilMs <= nowMs) this.#leftAlone.delete(id);
-    const due = await dueCertificates(
-      db,
-      { limit: batchSize, except: [...this.#leftAlone.keys()] },
-      deadlineMs,
-    );
-    await this.#judge(due, { onlyKnown: false });
-    const nextMs =
-      due.length === batchSize ? 0 : await millisecondsToNextDue(db, [...this.#leftAlone.keys()], deadlineMs);
+    const small = await dueCertificates(db, { limit: batchSize, except: this.#leftAloneIds }, deadlineMs);
+    await this.#judge(small, { onlyKnown: false });
+    let mayBeMore = small.length === batchSize;
+    if (!mayBeMore || this.#nextLargeLook.isDue) {
+      this.#nextLargeLook.begin(largeLookMs);
+      const large = await largeDueCertificates(db, this.#leftAloneIds, deadlineMs);
+      await this.#judge(large, { onlyKnown: false });
+      mayBeMore ||= large.length > 0;
+    }
+    const nextMs = mayBeMore ? 0 : await millisecondsToNextDue(db, this.#leftAloneIds, deadlineMs);
     const leftAloneForMs = Math.min(...this.#leftAlone.values()) - performance.now();
     this.#nextLook.expectIn(Math.min(nextMs, leftAloneForMs));
   }
@@ -162,14 +173,16 @@ export class Judge {
   async #closableIncidents(recognised: PendingCertificate[]): Promise<Map<string, number[]>> {
     const issuanceIds = [...new Set(recognised.map(({ issuanceId }) => issuanceId))];
     if (issuanceIds.length === 0) return new Map();
-    const open = await openIncidentsWithoutTbs(this.#options.db, issuanceIds, deadlineMs);
-    if (open.length === 0) return new Map();
-    const recognitions = await this.#inventory.recognise(open);
-    const closable = open.filter(({ id }) => recognitions.get(id)!.basis !== "none");
     const byIssuance = new Map<string, number[]>();
-    for (const { id, issuanceId } of closable)
-      byIssuance.set(issuanceId, [...(byIssuance.get(issuanceId) ?? []), id]);
-    return byIssuance;
+    for (let afterId = 0; ; ) {
+      const page = await openIncidentsWithoutTbs(this.#options.db, { issuanceIds, afterId }, deadlineMs);
+      if (page.length === 0) return byIssuance;
+      const recognitions = await this.#inventory.recognise(page);
+      const closable = page.filter(({ id }) => recognitions.get(id)!.basis !== "none");
+      for (const { id, issuanceId } of closable)
+        byIssuance.set(issuanceId, [...(byIssuance.get(issuanceId) ?? []), id]);
+      afterId = page.at(-1)!.id;
+    }
   }
 
   /**
@@ -192,6 +205,10 @@ export class Judge {
     reportJudged(judged, this.#options);
     const judgedIds = new Set(judged.map(({ id }) => id));
     return verdicts.filter(({ id }) => !judgedIds.has(id));
+  }
+
+  get #leftAloneIds(): number[] {
+    return [...this.#leftAlone.keys()];
   }
 
   #leaveAlone(id: number, forMs: number): void {

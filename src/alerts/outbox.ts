@@ -32,8 +32,10 @@ export interface CertificateRow {
   matched: string[];
   issuer: string | null;
   seen_at: number;
-  /** Incomplete in a row that was stripped to its names. */
+  /** Cut so that its webhook body fits into 1 MiB; `sans` and `matched` are whole. Incomplete in a row that was stripped to its names. */
   payload: Partial<RecordedPayload>;
+  /** About what the row takes in memory, bytes. */
+  row_bytes: number;
   /** Why the row is incomplete, if it is. */
   last_error: string | null;
 }
@@ -49,6 +51,8 @@ export interface Verdict {
   id: number;
   /** After a failover that lost commits, the same id may be another certificate's. */
   issuance_id: string;
+  /** About what the row takes in memory, bytes. */
+  row_bytes: number;
   severity: Severity;
   match_basis: string;
   /**
@@ -57,8 +61,8 @@ export interface Verdict {
    */
   inventory_row: string | null;
   /**
-   * True for a static-ct precertificate without DER: it belongs to what an `info` event with DER of its issuance says. See
-   * `verdictOf`.
+   * True for a static-ct precertificate without DER: it belongs to what an `info` event with DER of its issuance says.
+   * See `verdictOf`.
    */
   follows_known: boolean;
   reason: string;
@@ -99,6 +103,8 @@ export interface Delivery {
   id: number;
   /** Names the claim: the end of the lease, in ISO 8601 whatever the server's DateStyle. */
   lease: string;
+  /** About what the event takes in memory. */
+  bytes: number;
   /** Attempts made before this one. */
   attempts: number;
   severity: Severity;
@@ -109,10 +115,12 @@ export interface Delivery {
   issuanceId: string;
   matchBasis: string;
   reason: string;
-  /** Seconds since the receiver first answered "later" to it; `null`: its last answer was another, or there was none. */
+  /**
+   * Seconds since the receiver first answered "later" to it; `null`: its last answer was another, or there was none.
+   */
   postponedSeconds: number | null;
-  /** As it was recorded. */
-  payload: RecordedPayload;
+  /** As it was recorded, less what only the verdict needs. */
+  payload: Partial<RecordedPayload>;
 }
 
 /** How an attempt ended. */

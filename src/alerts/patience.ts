@@ -28,7 +28,9 @@ const defaultTimes: PatienceTimes = {
 export class Patience {
   readonly #times: PatienceTimes;
   #nextWaitMs: number;
-  /** The time at which the receiver last asked for patience. This and the next three times are of the monotonic clock. */
+  /**
+   * The time at which the receiver last asked for patience. This and the next three times are of the monotonic clock.
+   */
   #askedAtMs = Number.NEGATIVE_INFINITY;
   /** Nothing is sent before this time. */
   #untilMs = 0;

@@ -1,3 +1,4 @@
+import type { CertUpdate } from "../feed/message.ts";
 import type { DerReading } from "../issuance/certificate.ts";
 import type { Evidence } from "../issuance/evidence.ts";
 import type { Match } from "../watchlist/matcher.ts";
@@ -36,8 +37,10 @@ export interface Payload extends RecordedFields {
 export interface RecordedPayload extends RecordedFields {
   /** Not sent. The verdict compares the names with the inventory's. */
   subject_cn: string | null;
-  /** Not sent. The names of the DER, where `all_sans` has the CN beside them, as servers append it; else `null`. */
-  dns_names: string[] | null;
+  /** Not sent. Whether a watch entry covers the CN. */
+  is_cn_watched: boolean;
+  /** Not sent. Whether the last of the certificate's names is the CN, which its DER does not have among the names. */
+  is_cn_appended: boolean;
 }
 
 interface RecordedFields {
@@ -58,7 +61,9 @@ interface RecordedFields {
   serial: string | null;
   update_type: string | null;
   seen_at: number;
-  /** How many names are missing above: matched ones beyond the bounds of a match, or any that made the body too large. */
+  /**
+   * How many names are missing above: matched ones beyond the bounds of a match, or any that made the body too large.
+   */
   names_truncated: number;
 }
 
@@ -86,14 +91,24 @@ export function toRecordedPayload(
     seen_at: seenAt,
     names_truncated: match.namesTruncated,
     subject_cn: update.subjectCn,
-    dns_names: namesWithoutAppendedCn(reading),
+    is_cn_watched: isCnWatched(update, match),
+    is_cn_appended: isCnAppended(reading),
   };
 }
 
-function namesWithoutAppendedCn(reading: DerReading | null): string[] | null {
-  if (reading?.state !== "read") return null;
+/** In doubt, where the list of matched names is not whole, the CN counts as watched: then it is not ignored. */
+function isCnWatched({ subjectCn }: CertUpdate, { sans, namesTruncated }: Match): boolean {
+  if (subjectCn === null) return false;
+  return namesTruncated > 0 || subjectCn.length > maxWholeNameChars || sans.includes(subjectCn);
+}
+
+/** A longer name may stand in a match by its end alone. */
+const maxWholeNameChars = 1_000;
+
+function isCnAppended(reading: DerReading | null): boolean {
+  if (reading?.state !== "read") return false;
   const { dnsNames, allDomains } = reading.certificate;
-  return dnsNames.length === allDomains.length ? null : dnsNames;
+  return dnsNames.length < allDomains.length;
 }
 
 function lifetimeDays(notBeforeEpochSeconds: number, notAfterEpochSeconds: number): number {

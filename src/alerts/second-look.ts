@@ -5,7 +5,7 @@ import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import { reportJudged } from "./judge-report.ts";
 import { clearIncidents } from "./sql/clear-incidents.ts";
-import { openIncidents } from "./sql/open-incidents.ts";
+import { openIncidents, withUpdateTypes } from "./sql/open-incidents.ts";
 import { clearanceOf } from "./verdict.ts";
 
 const pageSize = 500;
@@ -29,9 +29,9 @@ export interface SecondLookOptions {
 }
 
 /**
- * Looks open incidents up again: each minute for a day, each hour for a week. An inventory that comes late (a deploy hook
- * that runs after the certificate is logged, a nightly job) so brings the all-clear by itself. Only the fingerprint and the
- * TBS hash count here, since the public fields of a certificate prove nothing after the fact.
+ * Looks open incidents up again: each minute for a day, each hour for a week. An inventory that comes late (a deploy
+ * hook that runs after the certificate is logged, a nightly job) so brings the all-clear. Only the fingerprint and
+ * the TBS hash count here, since the public fields of a certificate prove nothing after the fact.
  */
 export function createSecondLook(options: SecondLookOptions): Loop {
   const inventory = new Inventory(options.db, "tbs");
@@ -55,7 +55,8 @@ async function lookAgain(
   while (!signal.aborted) {
     const page = await openIncidents(db, { withinSeconds, afterId, limit: pageSize, deadlineMs });
     const recognitions = await inventory.recognise(page);
-    const clearances = page.flatMap((certificate) =>
+    const recognised = page.filter(({ id }) => recognitions.get(id)!.basis !== "none");
+    const clearances = (await withUpdateTypes(db, recognised, deadlineMs)).flatMap((certificate) =>
       clearanceOf(certificate, recognitions.get(certificate.id)!),
     );
     const cleared =

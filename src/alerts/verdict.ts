@@ -18,6 +18,7 @@ export function verdictOf(
   return {
     id: certificate.id,
     issuance_id: certificate.issuanceId,
+    row_bytes: certificate.rowBytes,
     severity: isKnown ? "info" : "suspicious",
     match_basis: basis,
     inventory_row: inventoryRow,

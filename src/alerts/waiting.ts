@@ -1,4 +1,3 @@
-import { approximateBytes } from "./certificate-row.ts";
 import type { CertificateRow } from "./outbox.ts";
 
 const maxWaiting = 100_000;
@@ -28,7 +27,7 @@ export class WaitingCertificates implements Iterable<Waiting> {
 
   /** Adds a certificate that is not waiting yet. Returns false if there is no room. */
   add(row: CertificateRow): boolean {
-    const bytes = approximateBytes(row);
+    const { row_bytes: bytes } = row;
     if (this.size >= maxWaiting || this.#bytes + bytes > maxWaitingBytes) return false;
     this.#waiting.set(row.certificate_key, { row, bytes });
     this.#bytes += bytes;

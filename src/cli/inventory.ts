@@ -10,15 +10,15 @@ interface Flags {
 export function addInventoryCommands(program: Command): void {
   const inventory = program
     .command("inventory")
-    .description("the inventory: the certificates that you had issued yourself (public.certs)");
+    .description("The inventory (public.certs): the certificates that you ordered yourself.");
 
   const add = inventory
     .command("add <files...>")
     .description(
-      "add certificates: files (PEM, DER, bundles), folders with everything in them, or - for standard input. CA certificates are skipped, keys are passed over, what is there already stays",
+      "Add certificates to the inventory, from files (PEM, DER, bundles), from folders and all folders in them, or from standard input (-). CA certificates and private keys are left out. Certificates that are there already stay.",
     )
-    .option("--source <text>", "noted with each certificate", "certwatch inventory add")
-    .option("--watch", "stay, and add what appears or changes, until SIGTERM or Ctrl-C")
+    .option("--source <text>", "Store this note with each certificate.", "certwatch inventory add")
+    .option("--watch", "Keep running, and add certificates that appear or change, until SIGTERM or Ctrl-C.")
     .action(async (files: string[], flags: Flags & { source: string; watch?: true }) => {
       const options = { ...isEmbedded(flags), source: flags.source };
       if (flags.watch === true) {
@@ -39,10 +39,10 @@ export function addInventoryCommands(program: Command): void {
 
   const list = inventory
     .command("list")
-    .description("show the inventory, the first to expire first")
-    .option("--name <dns name>", "only certificates that are valid for this name")
-    .option("--expired", "only expired ones")
-    .option("--json", "a line of JSON for each certificate")
+    .description("Show the inventory. The certificate that expires first comes first.")
+    .option("--name <dns name>", "Show only certificates that are valid for this name.")
+    .option("--expired", "Show only expired certificates.")
+    .option("--json", "Print one line of JSON for each certificate.")
     .action(async (flags: Flags & { name?: string; expired?: true }) => {
       const { inventoryList } = await import("../commands/inventory/list.ts");
       const { name, expired = false, json = false } = flags;
@@ -52,7 +52,7 @@ export function addInventoryCommands(program: Command): void {
 
   const remove = inventory
     .command("remove <fingerprint...>")
-    .description("take certificates out of the inventory, by their SHA-1 fingerprint")
+    .description("Take certificates out of the inventory. Name them by their SHA-1 fingerprints.")
     .action(async (fingerprints: string[], flags: Flags) => {
       const { inventoryRemove } = await import("../commands/inventory/remove.ts");
       process.exitCode = await inventoryRemove(fingerprints, isEmbedded(flags));
@@ -62,7 +62,7 @@ export function addInventoryCommands(program: Command): void {
   const fingerprint = inventory
     .command("fingerprint <files...>")
     .description(
-      "print what add would store, a line of JSON for each certificate; needs no database and no configuration",
+      'Print what "inventory add" would store, one line of JSON for each certificate. Needs no database and no settings.',
     )
     .action(async (files: string[]) => {
       const { inventoryFingerprint } = await import("../commands/inventory/fingerprint.ts");

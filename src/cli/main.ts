@@ -27,7 +27,7 @@ function exitWhenNobodyReads(): void {
 const program = new Command("certwatch")
   .description("Watches Certificate Transparency for certificates issued for your own domains.")
   .version(version)
-  .showHelpAfterError("(add --help for how to use it)")
+  .showHelpAfterError("(--help shows how to use it)")
   .exitOverride()
   .configureOutput({
     writeOut(text) {

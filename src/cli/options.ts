@@ -1,10 +1,17 @@
 import type { Command } from "commander";
 
-/** Adds the flag `--embedded`. Without the flag, a command uses the database of POSTGRES_DSN. */
-export function withEmbedded(command: Command): Command {
+/**
+ * Adds the flag `--embedded`. Without the flag, a command uses the database of POSTGRES_DSN.
+ *
+ * @param more the rest of the flag's help.
+ */
+export function withEmbedded(
+  command: Command,
+  more = " Works while the service runs, and while it does not.",
+): Command {
   return command.option(
     "--embedded",
-    "use certwatch's own database in DATA_DIR (default ./certwatch-data) instead of POSTGRES_DSN; works while the service runs and while it does not",
+    `Use the embedded database in DATA_DIR (default ./certwatch-data), not the one of POSTGRES_DSN.${more}`,
   );
 }
 

@@ -5,23 +5,25 @@ import { isEmbedded, withEmbedded, withExamples } from "./options.ts";
 export function addServiceCommands(program: Command): void {
   const run = program
     .command("run")
-    .description("watch: read the feeds, record, judge and deliver alerts, until SIGTERM")
+    .description(
+      "Run the service: read the feeds, record and judge certificates, deliver alerts, until SIGTERM or Ctrl-C.",
+    )
     .action(async (flags: { embedded?: true }) => {
       const { run } = await import("../commands/run.ts");
       process.exitCode = await run(isEmbedded(flags));
     });
   withExamples(
-    withEmbedded(run),
+    withEmbedded(run, " It needs no Postgres server."),
     "certwatch run --embedded                                   # try it, without a Postgres",
     "POSTGRES_DSN=postgresql://user:password@host/db certwatch run",
   );
 
   const migrate = program
     .command("migrate")
-    .description("create or update the tables; can be repeated")
+    .description("Create the tables, or bring them to this version. You can repeat it.")
     .option(
       "--inventory",
-      "only add to an existing table public.certs what finds precertificates fast: the column tbs_sha256 and two indexes, built without stopping writes",
+      "Only add the column tbs_sha256 and two indexes to an existing table public.certs: with them, certwatch recognises precertificates exactly and fast. Others can write to the table meanwhile.",
     )
     .action(async (flags: { embedded?: true; inventory?: true }) => {
       const { migrate } = await import("../commands/migrate.ts");
@@ -35,8 +37,10 @@ export function addServiceCommands(program: Command): void {
 
   program
     .command("demo")
-    .description("play a short story on a simulated feed, with a database and a receiver of its own")
-    .option("--keep", "leave everything running at the end")
+    .description(
+      "Play a short story: a simulated feed, certwatch, a database and a webhook receiver, nothing of yours.",
+    )
+    .option("--keep", "At the end, leave everything running until Ctrl-C.")
     .action(async (flags: { keep?: true }) => {
       const { demo } = await import("../commands/demo.ts");
       process.exitCode = await demo({ keep: flags.keep === true });

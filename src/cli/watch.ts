@@ -11,12 +11,12 @@ export function addWatchCommands(program: Command): void {
   const watch = program
     .command("watch")
     .description(
-      "the watch list: the domains whose certificates you want to know of (public.intent_current)",
+      "The watch list (public.intent_current): the domains whose certificates you want to know about.",
     );
 
   const add = watch
     .command("add <name...>")
-    .description("watch domains; each covers every name below it")
+    .description("Add domains to the watch list. Each covers every name below it.")
     .action(async (names: string[], flags: Flags) => {
       const { watchAdd } = await import("../commands/watch/entries.ts");
       process.exitCode = await watchAdd(names, isEmbedded(flags));
@@ -28,8 +28,8 @@ export function addWatchCommands(program: Command): void {
 
   const list = watch
     .command("list")
-    .description("show the watch list, and which rows of it cannot be used")
-    .option("--json", "a line of JSON for each row")
+    .description("Show the watch list, and which of its rows cannot be used.")
+    .option("--json", "Print one line of JSON for each row.")
     .action(async (flags: Flags) => {
       const { watchList } = await import("../commands/watch/entries.ts");
       await watchList({ ...isEmbedded(flags), json: flags.json === true });
@@ -38,7 +38,7 @@ export function addWatchCommands(program: Command): void {
 
   const remove = watch
     .command("remove <name...>")
-    .description("watch domains no longer")
+    .description("Take domains off the watch list.")
     .action(async (names: string[], flags: Flags) => {
       const { watchRemove } = await import("../commands/watch/entries.ts");
       process.exitCode = await watchRemove(names, isEmbedded(flags));
@@ -48,9 +48,9 @@ export function addWatchCommands(program: Command): void {
   const explain = watch
     .command("explain <name>")
     .description(
-      "say which entries a name in a certificate matches, and why; exit status 1 when it matches none",
+      "Say which entries of the watch list a name in a certificate matches, and why. Exit status 1: none.",
     )
-    .option("--json", "one line of JSON")
+    .option("--json", "Print one line of JSON.")
     .action(async (name: string, flags: Flags) => {
       const { watchExplain } = await import("../commands/watch/explain.ts");
       process.exitCode = await watchExplain(name, { ...isEmbedded(flags), json: flags.json === true });

@@ -95,7 +95,7 @@ async function prepare(story: Story, dataDir: string, apiUrl: string): Promise<v
     if (health.watch_entries === story.watched.length && health.ws_connected) return;
     await sleep(100);
   }
-  throw new Error("the watch list or the feed did not come up");
+  throw new Error("certwatch did not read the watch list, or did not connect to the feed, within 30 s");
 }
 
 async function waitForEvents(receiver: WebhookReceiver, chapter: Chapter): Promise<void> {
@@ -138,7 +138,7 @@ function summarize(story: Story, receiver: WebhookReceiver): boolean {
   console.log(
     isAsExpected
       ? styleText("green", "Exactly the expected events arrived.")
-      : styleText("red", `Expected were ${expected.length} events, of which ${found.length} arrived.`),
+      : styleText("red", `${expected.length} events were expected, and ${found.length} of them arrived.`),
   );
   return isAsExpected;
 }

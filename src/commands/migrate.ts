@@ -38,6 +38,6 @@ export async function migrateInventory(db: Queryable, say: (line: string) => voi
   say(
     plan.steps.length === 0
       ? "public.certs has the column tbs_sha256 and both indexes already."
-      : 'public.certs is complete. Rows of before have no TBS hash: "certwatch inventory add" fills it in from their certificates.',
+      : 'public.certs is complete. Rows that were there before have no TBS hash yet: "certwatch inventory add" with their certificates adds it.',
   );
 }

@@ -79,10 +79,13 @@ export async function openSession(
   let onAbort: () => void = () => {};
   const deadline = new Promise<never>((_, reject) => {
     timer = setTimeout(
-      () => reject(new DeadlineError(`no session within ${Math.round(limitMs)} ms`)),
+      () => reject(new DeadlineError(`no connection to the database within ${Math.round(limitMs)} ms`)),
       limitMs,
     );
-    onAbort = () => reject(new ConnectionError("given up: the connections are being closed"));
+    onAbort = () =>
+      reject(
+        new ConnectionError("the wait for a connection ended, because all connections are being closed"),
+      );
     signal.addEventListener("abort", onAbort);
   });
   try {

@@ -32,7 +32,10 @@ export async function waitUntilUsable(
         );
       }
       if (attempt === 1)
-        log.warn({ error: errorMessage(error) }, "the database cannot be reached yet, trying for a minute");
+        log.warn(
+          { error: errorMessage(error) },
+          "the database cannot be reached yet: certwatch tries for a minute",
+        );
       await interruptibleSleep(retryMs, signal);
     }
   }

@@ -52,7 +52,7 @@ export class FeedOrigins {
     this.#isCounted = false;
     this.#options.log.info(
       { feed: this.#options.name },
-      "this feed's server removes duplicates across logs: what it leaves out cannot be told from what got lost, so its gaps are not counted",
+      "the server of this feed removes duplicates across logs: certwatch cannot tell removed entries from lost ones, so it counts no gaps of this feed",
     );
   }
 }

@@ -34,6 +34,6 @@ export function createGapReporter(options: { gaps: GapAccounting; log: Logger; m
   return new Loop({
     name: "gap accounting",
     step,
-    onError: (error) => log.error({ err: error }, "gap accounting failed"),
+    onError: (error) => log.error({ err: error }, "counting gaps failed"),
   });
 }

@@ -91,7 +91,7 @@ function reasonFor(target: FeedTarget, status: number): string {
       return `the server does not accept the credentials ${http}: check CERTSTREAM_AUTHORIZATION, or user and password in CERTSTREAM_URL`;
     return status === 401
       ? `the server wants credentials ${http}: set CERTSTREAM_AUTHORIZATION, for certstream-server-rust to "Bearer" and a token`
-      : `the server does not let this client in ${http}: it may want credentials (CERTSTREAM_AUTHORIZATION), or know other addresses only`;
+      : `the server does not let this client in ${http}: it may want credentials (CERTSTREAM_AUTHORIZATION), or accept other client addresses only`;
   }
   if (status === 404)
     return `the server has no ${shown(target, target.url)} ${http}: the feeds of most servers are at /full-stream and /`;

@@ -41,8 +41,8 @@ export interface SerialQuestion {
 export const serialNormalForm = `ltrim(upper(regexp_replace(serial, '[^0-9A-Fa-f]', '', 'g')), '0')`;
 
 /**
- * Returns those of these SHA-1 fingerprints (lower-case hex) that are in the inventory, each with the TBS hash of its row;
- * `null` where the row, or the table, has none.
+ * Returns those of these SHA-1 fingerprints (lower-case hex) that are in the inventory, each with the TBS hash of its
+ * row; `null` where the row, or the table, has none.
  */
 export async function findByFingerprint(
   db: Queryable,

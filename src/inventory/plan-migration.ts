@@ -5,7 +5,7 @@ import {
   type InventoryState,
   inventoryIndexes,
   readInventoryState,
-} from "./gaps.ts";
+} from "./table-check.ts";
 
 /** One statement that has to run outside a transaction. The table can be used after it, whatever happens next. */
 export interface MigrationStep {
@@ -109,8 +109,8 @@ function adviceForOwner({ table }: InventoryState): string {
   }
   return [
     `public.certs is a ${table.kindName}, which certwatch does not change. Its owner has to`,
-    `  - let it have a column ${column}`,
-    "  - have indexes on the tables behind it, over the expressions that its columns tbs_sha256 and serial come to:",
+    `  - add a column to it: ${column}`,
+    "  - build indexes on the tables behind it, on the expressions that its columns tbs_sha256 and serial are made of; in terms of the view:",
     ...inventoryIndexes.map(({ key }) => `      ${key}`),
   ].join("\n");
 }

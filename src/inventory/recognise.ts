@@ -175,8 +175,8 @@ function differ(one: string | null, other: string | null): boolean {
 
 /**
  * Whether a certificate and a row have the same set of DNS names, normalized. Servers append the CN to a certificate's
- * names, and the row may lack the CN. The DER tells whether the CN is a DNS name. Without DER, a CN that the row lacks is
- * ignored only if no watch entry covers the CN.
+ * names, and the row may lack the CN. The DER tells whether the CN is a DNS name. Without DER, a CN that the row lacks
+ * is ignored only if no watch entry covers the CN.
  */
 function hasNamesOf(certificate: PendingCertificate, row: SerialRow): boolean {
   if (!Array.isArray(row.sans)) return false;

@@ -7,6 +7,8 @@ export type DerState = "read" | "unreadable" | "junk";
 /** A certificate that waits for its verdict, with all the data that the verdict depends on. */
 export interface PendingCertificate {
   id: number;
+  /** About what this takes in memory, bytes. */
+  rowBytes: number;
   issuanceId: string;
   /** SHA-1 of the DER; without DER, the SHA-1 that the feed claims. 40 hex digits; empty if there is neither. */
   fingerprint: string;

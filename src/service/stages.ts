@@ -14,7 +14,7 @@ import type { Database, SessionPool } from "../db/pool.ts";
 import { FeedClient } from "../feed/client.ts";
 import { createGapReporter } from "../feed/gap-reporter.ts";
 import { Watcher } from "../feed/watcher.ts";
-import { inventoryGaps } from "../inventory/gaps.ts";
+import { checkInventoryTable } from "../inventory/table-check.ts";
 import type { Logger } from "../log.ts";
 import type { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
@@ -54,7 +54,7 @@ export async function createStages(shared: Shared) {
   const judge = createJudge(shared, deliverer);
   const refresh = await createRefresh(shared);
   const recorder = createRecorder(shared, refresh, judge);
-  await warnOfInventoryGaps(shared);
+  await warnOfInventoryTable(shared);
   const watcher = createWatcher(shared, refresh, recorder);
   const feeds = createFeeds(shared, watcher);
   addCaretakers(shared, deliverer);
@@ -132,13 +132,13 @@ function createJudge(shared: Shared, deliverer: Deliverer | null): Judge {
 }
 
 /** Warns if `public.certs` lacks a column or an index for recognising certificates. The warning names the remedy. */
-async function warnOfInventoryGaps({ db, log }: Shared): Promise<void> {
-  const gaps = await inventoryGaps(db, startDeadlineMs).catch((error) => {
+async function warnOfInventoryTable({ db, log }: Shared): Promise<void> {
+  const problems = await checkInventoryTable(db, startDeadlineMs).catch((error) => {
     throw new DatabaseUnusableError(
       `the database cannot be asked about public.certs: ${errorMessage(error)}`,
     );
   });
-  for (const gap of gaps) log.warn(gap);
+  for (const problem of problems) log.warn(problem);
 }
 
 /** Returns `null` in observer mode. */
@@ -155,7 +155,9 @@ function createDeliverer(shared: Shared): Deliverer | null {
   return deliverer;
 }
 
-/** Adds the loops beside the pipeline: cleanup, the second look at open incidents, the gauges read from `public.alerts`. */
+/**
+ * Adds the loops beside the pipeline: cleanup, the second look at open incidents, the gauges read from `public.alerts`.
+ */
 function addCaretakers(shared: Shared, deliverer: Deliverer | null): void {
   const { cleanupIntervalSeconds, alertRetentionSeconds } = shared.config;
   addLoop(

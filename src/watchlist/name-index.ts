@@ -118,8 +118,8 @@ export class NameIndex {
   }
 
   /**
-   * Returns the number that stands for the group of an entry: the entries one label below the same parent. It is the number of
-   * the newest of them.
+   * Returns the number that stands for the group of an entry: the entries one label below the same parent. It is the
+   * number of the newest of them.
    */
   groupOf(number: number): number {
     const entry = this.entry(number);

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { bodySizes, fitPayload } from "../../src/alerts/fit-payload.ts";
-import { type Payload, toPayload } from "../../src/alerts/payload.ts";
+import { bodySizes, fitPayload, fitRecordedPayload } from "../../src/alerts/fit-payload.ts";
+import { type Payload, type RecordedPayload, toPayload } from "../../src/alerts/payload.ts";
 
 const [whole, medium, small] = bodySizes as [
   (typeof bodySizes)[0],
@@ -175,6 +175,59 @@ test("a long text keeps its beginning", () => {
   expect(sent.issuer_cn).toBe(`${"\u0001".repeat(52)}…`);
   expect(sent.serial).toBe(`${"😀".repeat(79)}…`);
   expect(bodyOf({ all_sans, issuer_o: "O".repeat(320) }).issuer_o).toBe("O".repeat(320));
+});
+
+describe("before it is recorded", () => {
+  const recordedOf = (fields: Partial<RecordedPayload>): RecordedPayload => {
+    const { alert_id, issuance_id, match_basis, reason, type, state, incident_key, severity, ...recorded } =
+      payloadOf(fields);
+    return { ...recorded, subject_cn: null, is_cn_watched: false, is_cn_appended: false, ...fields };
+  };
+  /** A payload that has this many bytes as JSON, not counting the fields that only the verdict needs. */
+  const recordedOfBytes = (bytes: number): RecordedPayload => {
+    const sentBytes = (payload: RecordedPayload) => {
+      const { subject_cn, is_cn_watched, is_cn_appended, ...sent } = payload;
+      return Buffer.byteLength(JSON.stringify(sent));
+    };
+    const names = numbered(30_000, "attacker.example.net");
+    const short = sentBytes(recordedOf({ all_sans: names, source_log: "" }));
+    return recordedOf({ all_sans: names, source_log: "x".repeat(bytes - short) });
+  };
+  const recordedMaxBytes = whole.maxBytes - 4_096;
+
+  test("what fits with its verdict stays as it is, one byte more is cut", () => {
+    for (const bytes of [recordedMaxBytes - 1, recordedMaxBytes]) {
+      const payload = recordedOfBytes(bytes);
+      expect(fitRecordedPayload(payload)).toBe(payload);
+    }
+    const cut = fitRecordedPayload(recordedOfBytes(recordedMaxBytes + 1));
+    expect(cut.source_log!.length).toBeLessThan(17_000);
+  });
+
+  test("the body of a cut one fits whatever the verdict, and later cuts add up", () => {
+    const names = numbered(200_000, "attacker.example.net");
+    const cut = fitRecordedPayload(
+      recordedOf({ all_sans: names, matched_sans: ["example.org"], names_truncated: 5 }),
+    );
+    expect(cut.names_truncated).toBe(5 + 200_001 - (cut.all_sans.length + 1));
+    const payload = toPayload({ ...fixed, reason: "r".repeat(2_000), payload: cut });
+    expect(fitPayload(payload)(whole)).toBe(JSON.stringify(payload));
+    const least = JSON.parse(fitPayload(payload)(small)) as Payload;
+    expect(least.names_truncated).toBe(5 + 200_001 - (least.all_sans.length + 1));
+  });
+
+  test("what the verdict needs is never cut", () => {
+    const subject_cn = "c".repeat(2_000_000);
+    const cut = fitRecordedPayload(
+      recordedOf({
+        all_sans: numbered(200_000, "example.org"),
+        subject_cn,
+        is_cn_watched: true,
+        is_cn_appended: true,
+      }),
+    );
+    expect(cut).toMatchObject({ subject_cn, is_cn_watched: true, is_cn_appended: true });
+  });
 });
 
 test("a million names are cut in seconds", () => {

@@ -12,12 +12,13 @@ const outcome = {
   postponed: false,
   retry_after_seconds: null,
 };
-const delivery = (id: number, severity: Severity) => ({
+const delivery = (id: number, severity: Severity, bytes = 1_300) => ({
   id,
   severity,
   eventType: null,
   incidentKey: null,
   lease: "2026-01-01T00:00:00Z",
+  bytes,
   attempts: 0,
   postponedSeconds: null,
   issuanceId: "",
@@ -34,6 +35,8 @@ describe("HeldEvents", () => {
 
   const add = (id: number, severity: Severity, claimedMs = performance.now()) =>
     held.add(delivery(id, severity), claimedMs);
+  const addOf = (bytes: number, id: number, severity: Severity) =>
+    held.add(delivery(id, severity, bytes), performance.now());
   const nextIds = () => {
     const ids: number[] = [];
     for (let event = held.next(); event !== null; event = held.next()) ids.push(event.delivery.id);
@@ -65,11 +68,39 @@ describe("HeldEvents", () => {
 
   test("a place that is reserved is not free, until reservations end", () => {
     const places = held.freePlaces("suspicious");
-    for (let i = 0; i < places; i += 1) expect(held.reserve("suspicious")).toBe(true);
-    expect(held.reserve("suspicious")).toBe(false);
+    for (let i = 0; i < places; i += 1) expect(held.reserve("suspicious", 1_300)).toBe(true);
+    expect(held.reserve("suspicious", 1_300)).toBe(false);
     expect([held.isBusy, held.freePlaces("suspicious")]).toEqual([true, 0]);
-    held.endReservations(places);
+    for (let i = 0; i < places; i += 1) held.endReservation(1_300);
     expect([held.isBusy, held.freePlaces("suspicious")]).toEqual([false, places]);
+  });
+
+  const MiB = 1024 * 1024;
+
+  test("64 MiB are held, of which info leaves 16 free; large ones keep as many connections busy as small ones", () => {
+    expect([held.freeBytes("info"), held.freeBytes("suspicious")]).toEqual([48 * MiB, 64 * MiB]);
+    for (let id = 1; id <= 47; id += 1) addOf(MiB, id, "info");
+    expect(held.claimable("info")).toBeGreaterThan(0);
+    expect(nextIds()).toHaveLength(concurrency - 8);
+    addOf(1, 48, "info");
+    // No room is left for an event of 1 MiB: the next outcome makes some.
+    expect([held.freeBytes("info"), held.claimable("info")]).toEqual([MiB - 1, 0]);
+    expect(held.claimable("suspicious")).toBeGreaterThan(0);
+    for (let id = 1001; id <= 1008; id += 1) addOf(MiB, id, "suspicious");
+    expect(nextIds()).toEqual([1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008]);
+  });
+
+  test("bytes that are reserved are not free, and those of an event are free when it leaves", () => {
+    expect(held.reserve("info", 48 * MiB + 1)).toBe(false);
+    expect(held.reserve("info", 48 * MiB)).toBe(true);
+    expect([held.reserve("info", 1), held.freeBytes("suspicious")]).toEqual([false, 16 * MiB]);
+    held.endReservation(48 * MiB);
+    expect(held.freeBytes("info")).toBe(48 * MiB);
+    addOf(MiB, 1, "info");
+    addOf(2 * MiB, 1, "info"); // claimed again
+    expect(held.freeBytes("info")).toBe(46 * MiB);
+    held.removeUnfinished();
+    expect(held.freeBytes("info")).toBe(48 * MiB);
   });
 
   test("an event leaves when its outcome is written down, and its connection is free when the attempt ends", () => {
@@ -106,7 +137,7 @@ describe("HeldEvents", () => {
     test("nothing is tried during the wait: what waits is given back, and nothing is claimed", () => {
       for (const id of [1, 2, 3]) add(id, "suspicious");
       ask(60);
-      expect([held.claimable("suspicious"), held.reserve("suspicious")]).toEqual([0, false]);
+      expect([held.claimable("suspicious"), held.reserve("suspicious", 1_300)]).toEqual([0, false]);
       expect(held.next()).toBeNull();
       expect(held.overdue().map((event) => event.delivery.id)).toEqual([1, 2, 3]);
     });

@@ -62,8 +62,7 @@ const longText = "f".repeat(17_000_000);
 test.each<[string, Partial<CertUpdate>, Partial<Match>?]>([
   ["names", { allDomains: [longText] }],
   ["the issuer", { issuerAggregated: longText }],
-  ["the link", { certLink: longText }],
-  ["the serial number", { serial: longText }],
+  ["the CN", { subjectCn: longText }],
   ["the entries of a wildcard", {}, { entries: [longText] }],
 ])("no more than 256 MB wait, also where %s takes them", async (_, fields, matched) => {
   const { recorder, droppedTotal } = idleRecorder();
@@ -74,4 +73,14 @@ test.each<[string, Partial<CertUpdate>, Partial<Match>?]>([
   // A small one still finds room.
   recorder.add(numbered(9), match);
   expect(recorder.waiting).toBe(8);
+});
+
+test.each<[string, Partial<CertUpdate>]>([
+  ["link", { certLink: longText }],
+  ["serial number", { serial: longText }],
+  ["source", { sourceName: longText }],
+])("a %s of 17 MB takes no more room than a webhook body has for it", async (_, fields) => {
+  const { recorder, droppedTotal } = idleRecorder();
+  for (let i = 0; i < 9; i += 1) recorder.add({ ...numbered(i), ...fields }, match);
+  expect([recorder.waiting, await droppedTotal()]).toEqual([9, 0]);
 });

@@ -10,6 +10,7 @@ const certificate: PendingCertificate = {
   tbsSha256: "ef".repeat(32),
   sans: ["example.org"],
   derState: null,
+  rowBytes: 1_300,
   dnsNames: null,
   subjectCn: null,
   isCnWatched: false,

@@ -66,7 +66,7 @@ describeOnEveryDatabase("alerts and redeliver", (open) => {
   const due = async () => {
     const claimed = await Promise.all(
       (["suspicious", "info"] as const).map((severity) =>
-        claimDeliveries(db, { severity, limit: 100, leaseSeconds: 3600, deadlineMs }),
+        claimDeliveries(db, { severity, limit: 100, maxBytes: 1e9, leaseSeconds: 3600, deadlineMs }),
       ),
     );
     return claimed.flat().map(({ id, attempts }) => [ids.get(id), attempts]);

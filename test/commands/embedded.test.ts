@@ -62,6 +62,6 @@ test("a command that only reads makes no database where there is none", async ()
 
 test("--embedded together with POSTGRES_DSN is a mistake", async () => {
   const { status, stderr } = await runProgram(["alerts", "--embedded"], { POSTGRES_DSN: "postgres://h/d" });
-  expect(stderr).toContain("drop one of the two");
+  expect(stderr).toContain("remove one of the two");
   expect(status).toBe(2);
 });

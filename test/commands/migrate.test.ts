@@ -1,6 +1,6 @@
 import { beforeAll, beforeEach, expect, test } from "vitest";
 import type { Database } from "../../src/db/pool.ts";
-import { inventoryGaps } from "../../src/inventory/gaps.ts";
+import { checkInventoryTable } from "../../src/inventory/table-check.ts";
 import { byHand } from "../support/by-hand.ts";
 import { describeOnEveryDatabase, openDatabase } from "../support/databases.ts";
 import { runProgram } from "../support/program.ts";
@@ -39,7 +39,7 @@ describeOnEveryDatabase("migrate", (open) => {
       expect(stdout).toMatch(/^The schema is up to date: /);
       expect(status).toBe(0);
     }
-    expect(await inventoryGaps(db, deadlineMs)).toEqual([]);
+    expect(await checkInventoryTable(db, deadlineMs)).toEqual([]);
     expect((await migrate("--inventory")).stdout).toBe(
       "public.certs has the column tbs_sha256 and both indexes already.\n",
     );
@@ -50,12 +50,12 @@ describeOnEveryDatabase("migrate", (open) => {
     async (type) => {
       await run(reference.replace("serial TEXT", `serial ${type}`));
       await run("INSERT INTO public.certs VALUES ('aa', '00:0A', '[]', 1, 2, 'upstream', 3)");
-      const gaps = await inventoryGaps(db, deadlineMs);
-      expect(gaps).toHaveLength(2);
-      expect(gaps[0]).toMatch(
+      const problems = await checkInventoryTable(db, deadlineMs);
+      expect(problems).toHaveLength(2);
+      expect(problems[0]).toMatch(
         /^public\.certs has no column tbs_sha256, .*: run "certwatch migrate --inventory"\.$/,
       );
-      expect(gaps[1]).toMatch(
+      expect(problems[1]).toMatch(
         / has no index for lookups by serial number, .*: run "certwatch migrate --inventory"\.$/,
       );
 
@@ -67,7 +67,7 @@ describeOnEveryDatabase("migrate", (open) => {
       ]);
       expect(status).toBe(0);
       expect(await indexes()).toEqual(["certs_serial", "certs_tbs_sha256"]);
-      expect(await inventoryGaps(db, deadlineMs)).toEqual([]);
+      expect(await checkInventoryTable(db, deadlineMs)).toEqual([]);
       expect((await migrate("--inventory")).stdout).toContain("both indexes already");
       expect(await db.query({ name: byHand, text: "SELECT * FROM public.certs" }, deadlineMs)).toMatchObject([
         { serial: "00:0A", source: "upstream", tbs_sha256: null },
@@ -83,7 +83,7 @@ describeOnEveryDatabase("migrate", (open) => {
       run("CREATE UNIQUE INDEX CONCURRENTLY certs_tbs_sha256 ON public.certs (tbs_sha256)"),
     ).rejects.toMatchObject({ code: "23505" });
     expect(await indexes()).toEqual(["certs_tbs_sha256 (invalid)"]);
-    expect(await inventoryGaps(db, deadlineMs)).toHaveLength(2);
+    expect(await checkInventoryTable(db, deadlineMs)).toHaveLength(2);
 
     const { status, stdout } = await migrate("--inventory");
     expect(stdout).toContain("public.certs: dropping the index certs_tbs_sha256, left unfinished");
@@ -98,7 +98,7 @@ describeOnEveryDatabase("migrate", (open) => {
     const { status } = await migrate("--inventory");
     expect(status).toBe(0);
     expect(await indexes()).toEqual(["certs_serial", "certwatch_certs_serial", "upstream_tbs"]);
-    expect(await inventoryGaps(db, deadlineMs)).toEqual([]);
+    expect(await checkInventoryTable(db, deadlineMs)).toEqual([]);
   });
 
   test("--inventory tells the owner of a view, and of a partitioned table, what to do", async () => {
@@ -107,7 +107,7 @@ describeOnEveryDatabase("migrate", (open) => {
     expect(view.stderr).toMatch(
       /public\.certs is a view, which certwatch does not change\. Its owner has to\n .*tbs_sha256/,
     );
-    expect((await inventoryGaps(db, deadlineMs)).at(-1)).toMatch(
+    expect((await checkInventoryTable(db, deadlineMs)).at(-1)).toMatch(
       /it is a view, "certwatch migrate --inventory" says/,
     );
     await run(`DROP VIEW public.certs; ${reference} PARTITION BY HASH (fingerprint_sha1)`);
@@ -115,11 +115,11 @@ describeOnEveryDatabase("migrate", (open) => {
     const advised = partitioned.stderr.split("\n").filter((line) => line.startsWith("  "));
     expect(advised).toHaveLength(3);
     await run(advised.join("\n"));
-    expect(await inventoryGaps(db, deadlineMs)).toEqual([]);
+    expect(await checkInventoryTable(db, deadlineMs)).toEqual([]);
     await run("DROP TABLE public.certs");
     const none = await migrate("--inventory");
     expect(none.stderr).toContain('there is no public.certs: create the tables with "certwatch migrate"');
     expect([view, partitioned, none].map(({ status }) => status)).toEqual([1, 1, 1]);
-    expect(await inventoryGaps(db, deadlineMs)).toEqual([]);
+    expect(await checkInventoryTable(db, deadlineMs)).toEqual([]);
   });
 });

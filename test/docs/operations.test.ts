@@ -16,13 +16,13 @@ interface Literal {
 
 interface Message extends Literal {
   level: string;
-  /** `src/service.ts: log.warn(gap)` */
+  /** `src/service.ts: log.warn(problem)` */
   call: string;
 }
 
 /** Where a message is no literal: the function whose sentences it is one of. */
 const producers: Record<string, { path: string; name: string }> = {
-  gap: { path: "src/inventory/gaps.ts", name: "inventoryGaps" },
+  problem: { path: "src/inventory/table-check.ts", name: "checkInventoryTable" },
 };
 
 /** What stands for an expression in a template, where that is a closed set; any other may be anything. */

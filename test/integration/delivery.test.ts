@@ -56,6 +56,7 @@ describeOnEveryDatabase("delivery", (open) => {
     claimDeliveries(by.db, {
       severity: "suspicious",
       limit,
+      maxBytes: 1e9,
       leaseSeconds: 40,
       deadlineMs,
     });
@@ -346,6 +347,7 @@ describeOnEveryDatabase("delivery", (open) => {
       id: 1,
       issuance_id: "",
       severity: "suspicious",
+      row_bytes: 1_300,
       match_basis: "none",
       inventory_row: null,
       follows_known: false,
@@ -417,6 +419,7 @@ describeOnEveryDatabase("delivery", (open) => {
     const claimed = await claimDeliveries(replica.db, {
       severity: "suspicious",
       limit: 3,
+      maxBytes: 1e9,
       leaseSeconds: 40,
       deadlineMs,
     });

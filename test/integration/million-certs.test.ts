@@ -62,6 +62,7 @@ describeIfAvailable("an inventory of a million certificates on PostgreSQL", NO_P
         tbsSha256: k % 4 === 1 ? tbs : null,
         sans: ["example.org"],
         derState: null,
+        rowBytes: 1_300,
         dnsNames: null,
         subjectCn: null,
         isCnWatched: false,

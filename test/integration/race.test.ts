@@ -162,6 +162,7 @@ describeIfAvailable("two replicas on PostgreSQL", NO_POSTGRES_OR_DSN, () => {
       return await claimDeliveries(replicas[0].db, {
         severity: "suspicious",
         limit: count,
+        maxBytes: 1e9,
         leaseSeconds: 40,
         deadlineMs,
       });

@@ -1,6 +1,7 @@
 import type { Database } from "../../db/pool.ts";
 import type { Delivery } from "../outbox.ts";
 import type { Severity } from "../payload.ts";
+import { eventBytesOf } from "./row-bytes.ts";
 
 /** SQL: whether an event is an all-clear whose page is not delivered and not given up. */
 const waitsForItsPage = (event: string) =>
@@ -10,7 +11,8 @@ const waitsForItsPage = (event: string) =>
                   AND page.next_attempt_at IS NOT NULL))`;
 
 /**
- * Claims up to `limit` due events of one severity, the longest due first, for `leaseSeconds` by the database's clock.
+ * Claims due events of one severity, the longest due first, for `leaseSeconds` by the database's clock: up to `limit`, and
+ * as many as have `maxBytes` together. An event that does not fit waits, and those behind it wait with it.
  * Never claims a row that certwatch did not record, whatever somebody wrote into the row. No two replicas get the same
  * event. An all-clear is claimed only when its page was delivered or given up, so that it never overtakes the page. If a
  * process crashes after the claim, the event stays leased until the lease ends; then any replica may claim the event again,
@@ -18,27 +20,31 @@ const waitsForItsPage = (event: string) =>
  */
 export async function claimDeliveries(
   db: Database,
-  options: { severity: Severity; limit: number; leaseSeconds: number; deadlineMs: number },
+  options: { severity: Severity; limit: number; maxBytes: number; leaseSeconds: number; deadlineMs: number },
 ): Promise<Delivery[]> {
   return await db.query<Delivery>(
     {
       name: "claim deliveries",
       text: `
         WITH due AS (
-          SELECT id FROM public.alerts
+          SELECT id, next_attempt_at, ${eventBytesOf("alerts")} AS bytes FROM public.alerts
           WHERE severity = $1 AND next_attempt_at <= now() AND recorded_at IS NOT NULL
             AND (lease_until IS NULL OR lease_until <= now()) AND NOT ${waitsForItsPage("alerts")}
           ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        ), counted AS (
+          SELECT id, bytes, sum(bytes) OVER (ORDER BY next_attempt_at, id) AS total FROM due
         )
         UPDATE public.alerts a
         SET lease_until = clock_timestamp() + $3::float8 * interval '1 second',
             expired_claims = a.expired_claims + (a.lease_until IS NOT NULL)::int
-        FROM due WHERE a.id = due.id
+        FROM counted c WHERE a.id = c.id AND c.total <= $4
         RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts, a.severity,
                   a.event_type AS "eventType", a.incident_key AS "incidentKey", COALESCE(a.issuance_id, '') AS "issuanceId",
-                  a.match_basis AS "matchBasis", a.reason, a.payload,
+                  a.match_basis AS "matchBasis", a.reason, c.bytes,
+                  CASE WHEN jsonb_typeof(a.payload) = 'object'
+                       THEN a.payload - '{subject_cn,is_cn_watched,is_cn_appended}'::text[] END AS payload,
                   EXTRACT(EPOCH FROM clock_timestamp() - a.postponed_since)::float8 AS "postponedSeconds"`,
-      values: [options.severity, options.limit, options.leaseSeconds],
+      values: [options.severity, options.limit, options.leaseSeconds, options.maxBytes],
     },
     options.deadlineMs,
   );

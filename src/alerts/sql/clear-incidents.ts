@@ -44,7 +44,7 @@ export async function clearIncidents(
         ), cleared AS (
           INSERT INTO public.alerts (fingerprint, sans, matched, issuer, seen_at, severity, issuance_id, certificate_key,
                                      tbs_sha256, der_state, serial_key, excuse_key, excuse_until, event_number,
-                                     payload, recorded_at, match_basis, reason, event_type, incident_key,
+                                     payload, row_bytes, recorded_at, match_basis, reason, event_type, incident_key,
                                      next_attempt_at)
           SELECT o.fingerprint, o.sans, o.matched, o.issuer, o.seen_at, 'info', o.issuance_id,
                  o.certificate_key || ':cleared', o.tbs_sha256, o.der_state, o.serial_key,
@@ -53,7 +53,7 @@ export async function clearIncidents(
                  ${notAfterOf("o")},
                  (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
                   WHERE event.issuance_id = o.issuance_id AND event.severity = 'info'),
-                 o.payload, now(), o.new_basis, o.new_reason, 'certificate.cleared', o.key,
+                 o.payload, o.row_bytes, now(), o.new_basis, o.new_reason, 'certificate.cleared', o.key,
                  CASE WHEN $2::boolean AND (o.delivered OR o.next_attempt_at IS NOT NULL OR o.given_up_at IS NOT NULL)
                       THEN now() END
           FROM open o

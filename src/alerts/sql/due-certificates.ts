@@ -1,18 +1,22 @@
 import type { Database } from "../../db/pool.ts";
 import type { PendingCertificate } from "../../issuance/pending.ts";
+import { isLarge, isSmall, largeReadBytes, rowBytesOf } from "./row-bytes.ts";
 
-/** SQL: the columns of `public.alerts` that make a `PendingCertificate`. */
-export const certificateColumns = `id, issuance_id AS "issuanceId", fingerprint, tbs_sha256 AS "tbsSha256",
-  der_state AS "derState", sans, CASE WHEN jsonb_typeof(payload -> 'dns_names') = 'array' THEN payload -> 'dns_names' END AS "dnsNames",
-  payload ->> 'subject_cn' AS "subjectCn",
-  COALESCE(payload -> 'matched_sans' @> to_jsonb(payload ->> 'subject_cn'), false) AS "isCnWatched", payload ->> 'serial' AS serial,
-  serial_key AS "serialKey",
-  (payload ->> 'not_before')::bigint AS "notBefore", (payload ->> 'not_after')::bigint AS "notAfter",
-  payload ->> 'update_type' AS "updateType"`;
+/** SQL: the columns of the row `a` of `public.alerts` that make a `PendingCertificate`. */
+export const certificateColumns = `a.id, ${rowBytesOf("a")} AS "rowBytes", a.issuance_id AS "issuanceId", a.fingerprint,
+  a.tbs_sha256 AS "tbsSha256", a.der_state AS "derState", a.sans,
+  CASE WHEN a.payload -> 'is_cn_appended' = 'true' THEN a.sans - (-1) END AS "dnsNames", a.payload ->> 'subject_cn' AS "subjectCn",
+  COALESCE(a.payload -> 'is_cn_watched' = 'true',
+           a.payload -> 'matched_sans' @> to_jsonb(a.payload ->> 'subject_cn'), false) AS "isCnWatched",
+  a.payload ->> 'serial' AS serial, a.serial_key AS "serialKey", (a.payload ->> 'not_before')::bigint AS "notBefore",
+  (a.payload ->> 'not_after')::bigint AS "notAfter", a.payload ->> 'update_type' AS "updateType"`;
+
+const isDue = "a.severity = 'pending' AND a.judge_at <= now()";
 
 /**
- * Reads certificates whose grace is over: at most `limit`, the longest waiting first, none of the ids in `except`. It locks
- * nothing, since `judgeCertificates` finds out by itself what somebody else has judged.
+ * Reads small certificates whose grace is over: at most `limit`, the longest waiting first, none of the ids in `except`. It
+ * locks nothing, since `judgeCertificates` finds out by itself what somebody else has judged. Large certificates, which
+ * {@link largeDueCertificates} reads, never stand before these.
  */
 export async function dueCertificates(
   db: Database,
@@ -22,10 +26,42 @@ export async function dueCertificates(
   return await db.query<PendingCertificate>(
     {
       name: "find due certificates",
-      text: `SELECT ${certificateColumns} FROM public.alerts
-             WHERE severity = 'pending' AND judge_at <= now() AND id <> ALL ($2::bigint[])
-             ORDER BY judge_at, id LIMIT $1`,
+      text: `SELECT ${certificateColumns} FROM public.alerts a
+             WHERE ${isDue} AND a.id <> ALL ($2::bigint[]) AND ${isSmall("a")}
+             ORDER BY a.judge_at, a.id LIMIT $1`,
       values: [limit, except],
+    },
+    deadlineMs,
+  );
+}
+
+/** The most large rows that one statement weighs. */
+const maxLargeRows = 100;
+
+/**
+ * Reads large certificates whose grace is over, the longest waiting first: as many as have 8 MB together, or one. The
+ * statement walks over all small ones that are due.
+ */
+export async function largeDueCertificates(
+  db: Database,
+  except: number[],
+  deadlineMs: number,
+): Promise<PendingCertificate[]> {
+  return await db.query<PendingCertificate>(
+    {
+      name: "find due certificates",
+      text: `WITH large AS (
+               SELECT a.id, a.judge_at, ${rowBytesOf("a")} AS bytes FROM public.alerts a
+               WHERE ${isDue} AND a.id <> ALL ($1::bigint[]) AND ${isLarge("a")}
+               ORDER BY a.judge_at, a.id LIMIT ${maxLargeRows}
+             ), counted AS (
+               SELECT id, row_number() OVER longest_first AS place, sum(bytes) OVER longest_first AS total FROM large
+               WINDOW longest_first AS (ORDER BY judge_at, id)
+             )
+             SELECT ${certificateColumns} FROM counted c JOIN public.alerts a ON a.id = c.id
+             WHERE c.place = 1 OR c.total <= ${largeReadBytes}
+             ORDER BY c.place`,
+      values: [except],
     },
     deadlineMs,
   );

@@ -15,7 +15,7 @@ const reason =
  */
 export const exposed = (recognised: string, deliver: string) => `
     INSERT INTO public.alerts (fingerprint, sans, matched, issuer, seen_at, severity, issuance_id, certificate_key,
-                               tbs_sha256, der_state, event_number, payload, recorded_at, match_basis, reason,
+                               tbs_sha256, der_state, event_number, payload, row_bytes, recorded_at, match_basis, reason,
                                next_attempt_at, event_type, incident_key)
     SELECT holder.fingerprint, holder.sans, holder.matched, holder.issuer, holder.seen_at, 'suspicious',
            holder.issuance_id, holder.certificate_key || ':exposed', holder.tbs_sha256, holder.der_state,
@@ -26,6 +26,7 @@ export const exposed = (recognised: string, deliver: string) => `
                     jsonb_build_object('matched_entries', holder.matched, 'matched_sans', holder.sans,
                                        'all_sans', holder.sans, 'seen_at', holder.seen_at,
                                        'fingerprint_sha1', NULLIF(holder.fingerprint, ''))),
+           CASE WHEN holder.payload IS NOT NULL THEN holder.row_bytes END,
            now(), 'none', '${reason}', CASE WHEN ${deliver} THEN now() END, 'certificate.escalated',
            ${incidentKeyOf("holder", "':exposed'")}
     FROM (SELECT DISTINCT ON (holder.id) holder.*

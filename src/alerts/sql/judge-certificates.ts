@@ -3,10 +3,11 @@ import type { Database } from "../../db/pool.ts";
 import type { Delivery, JudgedCertificate, Judgement } from "../outbox.ts";
 import { exposed } from "./expose-copies.ts";
 import { incidentKeyOf, notAfterOf, sameCertificateBody } from "./expressions.ts";
+import { eventBytesOf } from "./row-bytes.ts";
 
 /** A row of the answer. The fields of `delivery` stand beside the others. */
 type Row = Omit<JudgedCertificate, "delivery"> &
-  Pick<Delivery, "attempts" | "issuanceId" | "incidentKey" | "payload"> & { lease: string | null };
+  Pick<Delivery, "attempts" | "issuanceId" | "incidentKey" | "payload" | "bytes"> & { lease: string | null };
 
 /**
  * Commits verdicts in one statement. Each pending certificate becomes an event, or merges into the event that its issuance
@@ -38,9 +39,9 @@ export async function judgeCertificates(
     },
     options.deadlineMs,
   );
-  return rows.map(({ lease, attempts, issuanceId, incidentKey, payload, ...judged }) => {
+  return rows.map(({ lease, attempts, issuanceId, incidentKey, payload, bytes, ...judged }) => {
     const { id, severity, eventType, matchBasis, reason } = judged;
-    const event = { id, severity, eventType, incidentKey, matchBasis, reason, issuanceId, payload };
+    const event = { id, severity, eventType, incidentKey, matchBasis, reason, issuanceId, payload, bytes };
     const delivery = { ...event, lease: lease ?? "", attempts, postponedSeconds: null };
     return { ...judged, delivery: lease === null ? null : delivery };
   });
@@ -155,7 +156,7 @@ const statement = `
     FROM judged j
     WHERE a.id = j.id AND j.merge_into IS NULL AND (j.closes IS NULL OR j.id IN (SELECT id FROM closed))
     RETURNING a.id, a.event_type, a.incident_key, a.reason, to_json(a.lease_until) #>> '{}' AS lease, a.attempts,
-              CASE WHEN a.lease_until IS NOT NULL THEN a.payload END AS payload
+              CASE WHEN a.lease_until IS NOT NULL THEN a.payload END AS payload, ${eventBytesOf("a")} AS bytes
   ), merged AS (
     UPDATE public.alerts event
     SET merged_keys = CASE WHEN cardinality(event.merged_keys) >= ${maxMergedKeys} THEN event.merged_keys
@@ -172,9 +173,9 @@ const statement = `
   SELECT j.id, j.severity, e.id IS NOT NULL AS "isEvent", j.match_basis AS "matchBasis",
          COALESCE(e.reason, j.reason) AS reason, COALESCE(e.event_type, '') AS "eventType",
          e.incident_key AS "incidentKey", j.matched AS "matchedEntries", j.payload -> 'matched_sans' AS "matchedSans", j.issuer,
-         e.lease, e.attempts, j.issuance_id AS "issuanceId", e.payload
+         e.lease, e.attempts, j.issuance_id AS "issuanceId", e.payload, e.bytes
   FROM judged j LEFT JOIN events e ON e.id = j.id
   WHERE e.id IS NOT NULL OR j.id IN (SELECT id FROM merged)
   UNION ALL
   SELECT id, severity, true, match_basis, reason, 'certificate.escalated', NULL, matched, payload -> 'matched_sans', issuer,
-         NULL, 0, NULL, NULL FROM exposed`;
+         NULL, 0, NULL, NULL, NULL FROM exposed`;

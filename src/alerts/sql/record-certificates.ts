@@ -19,12 +19,12 @@ export async function recordCertificates(
       name: "record certificates",
       text: `
         INSERT INTO public.alerts (certificate_key, merged_keys, issuance_id, tbs_sha256, der_state, serial_key, fingerprint,
-                                   sans, matched, issuer, seen_at, payload, last_error, severity, recorded_at, judge_at, next_attempt_at)
+                                   sans, matched, issuer, seen_at, payload, row_bytes, last_error, severity, recorded_at, judge_at, next_attempt_at)
         SELECT r.certificate_key, r.other_keys, r.issuance_id, r.tbs_sha256, r.der_state, r.serial_key, r.fingerprint,
                r.sans, r.matched, r.issuer,
                -- A feed's clock that runs ahead must not keep the row from being pruned.
                CASE WHEN r.seen_at > EXTRACT(EPOCH FROM now()) + 3600 THEN EXTRACT(EPOCH FROM now())::bigint ELSE r.seen_at END,
-               r.payload, r.last_error, 'pending', now(),
+               r.payload, LEAST(r.row_bytes, 2147483647)::integer, r.last_error, 'pending', now(),
                -- Two messages that are one certificate have one grace: the first one's.
                LEAST(now() + $2::float8 * interval '1 second',
                      (SELECT min(twin.judge_at) FROM public.alerts twin
@@ -33,7 +33,7 @@ export async function recordCertificates(
                CASE WHEN $3::boolean THEN now() END
         FROM json_to_recordset($1::json) AS r(certificate_key text, other_keys text[], earlier_key text,
                earlier_tbs_sha256 text, issuance_id text, tbs_sha256 text, der_state text, serial_key text, fingerprint text,
-               sans jsonb, matched jsonb, issuer text, seen_at bigint, payload jsonb, last_error text)
+               sans jsonb, matched jsonb, issuer text, seen_at bigint, payload jsonb, row_bytes bigint, last_error text)
         -- merged_keys has the keys of what was merged, and the other keys of the certificates: a message without DER whose
         -- claim fits a certificate that came with its DER is that certificate.
         WHERE NOT EXISTS (SELECT FROM public.alerts event

@@ -130,7 +130,7 @@ export class AddReport {
     if (this.#saidLacksTbsColumn) return;
     this.#saidLacksTbsColumn = true;
     console.error(
-      'public.certs has no column tbs_sha256, so precertificates are recognised by serial number at best: "certwatch migrate --inventory" adds it.',
+      'public.certs has no column tbs_sha256, so precertificates can be recognised by serial number only: "certwatch migrate --inventory" adds it.',
     );
   }
 

@@ -56,7 +56,7 @@ async function visit(path: string, depth: number, found: FoundFiles, seen: Set<s
       seen.add(identity);
       found.folders.push(path);
       if (depth > maxDepth)
-        found.problems.push(`${path}: more than ${maxDepth} folders deep, not looked into`);
+        found.problems.push(`${path}: more than ${maxDepth} folders deep: certwatch does not look into it`);
       else await visitFolder(path, depth, found, seen);
     } else if (!isGiven && size > maxFileBytes) {
       const isCertificate = certificateExtensions.has(extname(path).toLowerCase());
@@ -64,7 +64,7 @@ async function visit(path: string, depth: number, found: FoundFiles, seen: Set<s
     } else if (kind.isFile || isGiven) {
       // A given path may also be a pipe, as in `<(command)`.
       if (kind.isFile) seen.add(identity);
-      if (found.files.length >= maxFiles) throw new Error(`more than ${maxFiles} files, not read`);
+      if (found.files.length >= maxFiles) throw new Error(`not read: there are more than ${maxFiles} files`);
       found.files.push({ path, isGiven, signature: [identity, size, mtimeNs, ctimeNs].join(":") });
       if (isGiven) found.folders.push(dirname(path));
     }

@@ -25,7 +25,7 @@ export class FolderWatchers {
     }
     if (folders.length > maxWatchers) {
       problems.add(
-        `${folders.length} folders: only ${maxWatchers} are watched, the others are looked at now and then`,
+        `there are ${folders.length} folders: changes in ${maxWatchers} of them are seen at once, in the others later`,
       );
     }
     for (const [identity, watcher] of this.#watchers) {
@@ -40,7 +40,7 @@ export class FolderWatchers {
         areNew = true;
       } catch (error) {
         problems.add(
-          `folders are looked at now and then only, events are not to be had: ${errorMessage(error)}`,
+          `changes in some folders are seen later, because the system does not report them: ${errorMessage(error)}`,
         );
       }
     }

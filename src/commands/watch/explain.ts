@@ -50,7 +50,7 @@ export function explainMatch(san: string, entry: string): Explanation {
     const why = explainName(name, entry);
     if (why !== null) return { entry, why: name === whole ? why : `it contains the name ${name}; ${why}` };
   }
-  return { entry, why: "it matches in doubt" };
+  return { entry, why: "the name is unusual, and the entry may cover it" };
 }
 
 /** Returns in words the rule of `NameIndex.findCovering` by which the name matches the entry; `null` if none does. */

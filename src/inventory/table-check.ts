@@ -73,30 +73,30 @@ const columnsForSerial = ["serial", "sans", "not_before", "not_after"];
  * does only slowly, and what mends it. When `public.certs` is a view, the indexes of the tables behind it are not
  * looked at.
  */
-export async function inventoryGaps(db: Queryable, deadlineMs: number): Promise<string[]> {
+export async function checkInventoryTable(db: Queryable, deadlineMs: number): Promise<string[]> {
   const state = await readInventoryState(db, deadlineMs);
   if (state === null) return [];
   const { table } = state;
   const has = (column: string) => table.columns.includes(column);
-  const gaps = columnsForSerial
+  const problems = columnsForSerial
     .filter((column) => !has(column))
     .map(
       (column) =>
         `public.certs has no column ${column}, so precertificates cannot be looked up by serial number: its owner has to add it.`,
     );
   if (!has("tbs_sha256")) {
-    gaps.push(
-      `public.certs has no column tbs_sha256, so precertificates are recognised by serial number at best: ${mend(table)}.`,
+    problems.push(
+      `public.certs has no column tbs_sha256, so precertificates can be recognised by serial number only: ${mend(table)}.`,
     );
   }
-  if (table.kind === "other") return gaps;
+  if (table.kind === "other") return problems;
   for (const index of inventoryIndexes) {
     if (!has(index.column) || state.found(index).some(({ isValid }) => isValid)) continue;
-    gaps.push(
+    problems.push(
       `public.certs has no index for lookups by ${index.lookup}, so each one reads the whole table: ${mend(table)}.`,
     );
   }
-  return gaps;
+  return problems;
 }
 
 function mend({ kind, kindName }: TableDescription): string {

@@ -23,10 +23,10 @@ const storedSize = (row: string, columns: string[]) =>
 export const rowBytesOf = (row: string) =>
   `COALESCE(${row}.row_bytes, ${uncompressed(storedSize(row, ["sans", "payload"]))})`;
 
-/** SQL: the same of an event that is read to be delivered, which needs its payload alone. */
+/** SQL: the same of an event that is read to be delivered, which needs its payload alone. LEAST passes over NULL. */
 export const eventBytesOf = (row: string) =>
-  `COALESCE(LEAST(${row}.row_bytes, ${maxEventBytes}),
-            LEAST(${uncompressed(storedSize(row, ["payload"]))}, ${maxForeignEventBytes}))`;
+  `CASE WHEN ${row}.row_bytes IS NOT NULL THEN LEAST(${row}.row_bytes, ${maxEventBytes})
+        ELSE LEAST(${uncompressed(storedSize(row, ["payload"]))}, ${maxForeignEventBytes}) END`;
 
 /** SQL: whether a row is small. Every row is small or large, never both. */
 export const isSmall = (row: string) => `${rowBytesOf(row)} <= ${smallRowBytes}`;

@@ -48,6 +48,9 @@ const texts = [
     '","leaf_cert":{"all_domains":["a.net"],"',
     ',"all_domains',
     '","all_domains":["a.org"],"x":"',
+    '","leaf_cert":{"all_domains":["a.net"]},"all_domains":["a.net"],"x":"',
+    '\\","leaf_cert":{"all_domains":["a.net"]},"all_domains":["a.net"],"x":"',
+    '","message_type":"heartbeat"}',
   ],
   ...['","message_type":"certificate_update"}', '{"all_domains":[', '_domains":["a.org"]', "\ud800", "\0"],
 ];

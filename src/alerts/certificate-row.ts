@@ -70,9 +70,9 @@ export function stripped(row: CertificateRow, reason: string): CertificateRow {
 }
 
 /**
- * Returns how much memory a row takes, while it waits or when it is read back: bytes. An upper estimate that costs nothing:
- * two bytes a character, and what V8 needs around them. Measured on Node.js 20, a certificate with one name takes 1.3 kB,
- * with a hundred 7.8 kB.
+ * Returns how much memory a row takes, while it waits or when it is read back: bytes. An upper estimate that costs
+ * nothing: two bytes a character, and what V8 needs around them. Measured on Node.js 20, a certificate with one name
+ * takes 1.3 kB, with a hundred 7.8 kB.
  */
 function approximateBytes(row: Omit<CertificateRow, "row_bytes">): number {
   let bytes = 1_200 + 2 * (row.issuer?.length ?? 0);

@@ -120,8 +120,8 @@ export class Deliverer {
   }
 
   /**
-   * Reserves a place for an event. Returns false if no place is free, if older due events must go first, or if the event
-   * is large: the claim loop, which claims by bytes, takes large events.
+   * Reserves a place for an event. Returns false if no place is free, if older due events must go first, or if the
+   * event is large: the claim loop, which claims by bytes, takes large events.
    */
   #reserve({ severity, row_bytes: bytes }: Verdict): boolean {
     if (this.#isStopping || this.#nextLooks[severity].isDue || bytes > smallRowBytes) return false;

@@ -6,8 +6,9 @@ const maxBytes = 32 * 1024 * 1024;
 const maxBatchBytes = 8 * 1024 * 1024;
 
 /**
- * Certificates that were just recorded and wait for their first look at the inventory, in the order of their recording. A first
- * look is a short cut: a certificate that does not fit here, by number or by bytes, is judged when its grace is over.
+ * Certificates that were just recorded and wait for their first look at the inventory, in the order of their recording.
+ * A first look is a short cut: a certificate that does not fit here, by number or by bytes, is judged when its grace is
+ * over.
  */
 export class FirstLooks {
   readonly #batchSize: number;

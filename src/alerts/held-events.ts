@@ -16,8 +16,8 @@ const smallestClaim = 192;
 const reservedAttempts = 8;
 const reservedPlaces = 64;
 /**
- * The most bytes of events held at once. So many that large events, of 1 MiB each, keep as many connections busy as small
- * ones.
+ * The most bytes of events held at once. So many that large events, of 1 MiB each, keep as many connections busy as
+ * small ones.
  */
 const maxHeldBytes = 64 * 1024 * 1024;
 /** The bytes that only `suspicious` events may use: an event of any size fits once they are free. */
@@ -39,9 +39,10 @@ export interface HeldEvent {
 
 /**
  * The events that this process holds: they wait for a connection, are being sent, or have an outcome that is not
- * committed yet. Their number and their bytes are bounded, so that neither a slow receiver nor a slow database fills the memory.
- * `suspicious` events go first, and have places, bytes and connections that `info` events cannot take. While the receiver asks
- * for patience (it answered 429 or 503, see {@link Patience}), events are claimed one at a time.
+ * committed yet. Their number and their bytes are bounded, so that neither a slow receiver nor a slow database fills
+ * the memory. `suspicious` events go first, and have places, bytes and connections that `info` events cannot take.
+ * While the receiver asks for patience (it answered 429 or 503, see {@link Patience}), events are claimed one at a
+ * time.
  */
 export class HeldEvents {
   readonly #patience: Patience;
@@ -101,8 +102,8 @@ export class HeldEvents {
   }
 
   /**
-   * Keeps a place and bytes free for an event that is about to be claimed. Returns false if these are not free, or while
-   * the receiver asks for patience.
+   * Keeps a place and bytes free for an event that is about to be claimed. Returns false if these are not free, or
+   * while the receiver asks for patience.
    */
   reserve(severity: Severity, bytes: number): boolean {
     if (this.#patience.isAsked || this.freePlaces(severity) === 0 || this.freeBytes(severity) < bytes)

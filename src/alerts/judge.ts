@@ -19,13 +19,16 @@ const batchSize = 500;
 /** How often to look for certificates that another replica recorded and, being dead, does not judge. */
 const pollMs = 5_000;
 /**
- * How often to look for large certificates while more small ones are due than fit into a batch. Each such look walks over all
- * small ones, and large ones must not wait for ever behind a flood.
+ * How often to look for large certificates while more small ones are due than fit into a batch. Each such look walks
+ * over all small ones, and large ones must not wait for ever behind a flood.
  */
 const largeLookMs = 5_000;
 /** How many certificates are left alone at once. Above that, the others are tried again at each look. */
 const maxLeftAlone = 5_000;
-/** When to look again at rows that somebody else has locked. Another replica holds them for milliseconds, a person longer. */
+/**
+ * When to look again at rows that somebody else has locked. Another replica holds them for milliseconds, a person
+ * longer.
+ */
 const lockedMs = 200;
 const deadlineMs = 15_000;
 /** SQLSTATEs that mean that another replica was faster: unique violation, deadlock. */
@@ -45,9 +48,9 @@ export interface JudgeOptions {
 }
 
 /**
- * Judges recorded certificates. One that is in the inventory is judged at once. One that is not is looked up again when its
- * grace is over, and then judged. The grace is in the database, so it outlives this process. A crash anywhere here leaves
- * the certificate pending, for any replica.
+ * Judges recorded certificates. One that is in the inventory is judged at once. One that is not is looked up again when
+ * its grace is over, and then judged. The grace is in the database, so it outlives this process. A crash anywhere here
+ * leaves the certificate pending, for any replica.
  */
 export class Judge {
   readonly loop: Loop;
@@ -84,8 +87,8 @@ export class Judge {
   }
 
   /**
-   * Judges what is due: a batch of small certificates, then a few large ones. So a small one waits for a few large ones at
-   * most, however many are due.
+   * Judges what is due: a batch of small certificates, then a few large ones. So a small one waits for a few large ones
+   * at most, however many are due.
    */
   async #judgeDue(): Promise<void> {
     const { db } = this.#options;
@@ -107,8 +110,8 @@ export class Judge {
   }
 
   /**
-   * Judges in rounds, since one statement may not have two certificates of the same issuance, excuse or inventory row. After an
-   * error it goes on one by one, so that no certificate is held up by another.
+   * Judges in rounds, since one statement may not have two certificates of the same issuance, excuse or inventory row.
+   * After an error it goes on one by one, so that no certificate is held up by another.
    */
   async #judge(certificates: PendingCertificate[], options: { onlyKnown: boolean }): Promise<void> {
     const { onError } = this.#options;
@@ -167,8 +170,9 @@ export class Judge {
   }
 
   /**
-   * Finds the open incidents that these recognised certificates may close although the incident has no TBS hash: incidents of
-   * the same issuance whose own certificate the inventory recognises by now. Returns their ids by issuance.
+   * Finds the open incidents that these recognised certificates may close although the incident has no TBS hash:
+   * incidents of the same issuance whose own certificate the inventory recognises by now. Returns their ids by
+   * issuance.
    */
   async #closableIncidents(recognised: PendingCertificate[]): Promise<Map<string, number[]>> {
     const issuanceIds = [...new Set(recognised.map(({ issuanceId }) => issuanceId))];

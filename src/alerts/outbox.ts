@@ -32,7 +32,10 @@ export interface CertificateRow {
   matched: string[];
   issuer: string | null;
   seen_at: number;
-  /** Cut so that its webhook body fits into 1 MiB; `sans` and `matched` are whole. Incomplete in a row that was stripped to its names. */
+  /**
+   * Cut so that its webhook body fits into 1 MiB; `sans` and `matched` are whole. Incomplete in a row that was stripped
+   * to its names.
+   */
   payload: Partial<RecordedPayload>;
   /** About what the row takes in memory, bytes. */
   row_bytes: number;
@@ -56,8 +59,8 @@ export interface Verdict {
   severity: Severity;
   match_basis: string;
   /**
-   * The inventory row (`fingerprint_sha1`) that recognised it; `null` also if its issuance is certain to be one's own, so
-   * that no excuse is used up.
+   * The inventory row (`fingerprint_sha1`) that recognised it; `null` also if its issuance is certain to be one's own,
+   * so that no excuse is used up.
    */
   inventory_row: string | null;
   /**

@@ -14,8 +14,8 @@ import { recordCertificates } from "./sql/record-certificates.ts";
 import { WaitingCertificates } from "./waiting.ts";
 
 /**
- * How much of the certificates a stop logs before it waits for the reader of the log. Their lines can be several times as
- * long, and must fit into the logger's memory.
+ * How much of the certificates a stop logs before it waits for the reader of the log. Their lines can be several times
+ * as long, and must fit into the logger's memory.
  */
 const maxUnflushedBytes = 2 * 1024 * 1024;
 const rememberedCertificates = 2048;
@@ -38,8 +38,8 @@ export interface RecorderOptions {
 }
 
 /**
- * The entrance of the outbox. It takes matched certificates from the feed, which never waits for it, and commits them in
- * batches. While the database is away they wait in memory, up to a limit; a certificate over the limit is counted as
+ * The entrance of the outbox. It takes matched certificates from the feed, which never waits for it, and commits them
+ * in batches. While the database is away they wait in memory, up to a limit; a certificate over the limit is counted as
  * dropped and logged whole.
  */
 export class Recorder {
@@ -48,8 +48,8 @@ export class Recorder {
   /** Owned by this class; certificates leave after their commit. */
   readonly #waiting = new WaitingCertificates();
   /**
-   * Keys of certificates that are in the database. A key enters after the commit, never before. When a session is lost, all
-   * keys go: the next session may reach a database that lacks the last commits.
+   * Keys of certificates that are in the database. A key enters after the commit, never before. When a session is lost,
+   * all keys go: the next session may reach a database that lacks the last commits.
    */
   readonly #recorded = new LRUCache<string, true>({ max: rememberedCertificates });
   #lostSessions = 0;
@@ -104,8 +104,8 @@ export class Recorder {
   }
 
   /**
-   * Ends the loop, then commits the certificates that still wait, for at most `timeoutMs` in all. Each one that may not be
-   * committed by then is logged whole, those of a batch under way included.
+   * Ends the loop, then commits the certificates that still wait, for at most `timeoutMs` in all. Each one that may not
+   * be committed by then is logged whole, those of a batch under way included.
    *
    * @returns how many were logged instead.
    */

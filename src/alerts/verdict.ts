@@ -94,9 +94,9 @@ function isPrecertificate({ updateType }: PendingCertificate): boolean {
 }
 
 /**
- * certstream-server-go sends precertificates of static-ct logs without DER and fingerprint. Where a certificate with DER of
- * the same issuance is known, such a precertificate can only be called its precertificate or a copy, and the public fields
- * do not tell which. PRECERT_MATCH=serial trusts them, `tbs` does not.
+ * certstream-server-go sends precertificates of static-ct logs without DER and fingerprint. Where a certificate with
+ * DER of the same issuance is known, such a precertificate can only be called its precertificate or a copy, and the
+ * public fields do not tell which. PRECERT_MATCH=serial trusts them, `tbs` does not.
  */
 function followsKnown(certificate: PendingCertificate, precertMatch: "serial" | "tbs"): boolean {
   return (

@@ -5,8 +5,8 @@ const closeBrace = 0x7d;
 
 /**
  * Takes a frame apart that is not one JSON text: servers and proxies may put several messages into one frame, with or
- * without white space between. Yields views of the frame, in their order: each object, and what stands between or behind
- * the objects. White space alone is left out. The time is linear in the length of the frame.
+ * without white space between. Yields views of the frame, in their order: each object, and what stands between or
+ * behind the objects. White space alone is left out. The time is linear in the length of the frame.
  */
 export function* jsonTexts(frame: Buffer): Generator<Buffer> {
   let start = skipSpace(frame, 0);

@@ -75,7 +75,8 @@ export class OriginReader {
 
   /**
    * Returns the number of the log, as `CtLogs` gives it; `noLog` if the log has no number, and `unreadable` if the
-   * message has another shape. Never throws. The caller must know that the message is a `certificate_update`: `read` does not compare every byte of the type.
+   * message has another shape. Never throws. The caller must know that the message is a `certificate_update`: `read`
+   * does not compare every byte of the type.
    */
   read(message: Buffer): number {
     if (message.length < minMessageBytes) return unreadable;

@@ -142,7 +142,8 @@ function isBehindLateNames(frame: Buffer, at: number): boolean {
 
 /**
  * Returns the index of the `]` behind `"name",...]`, which begins at `open`, if all names are plain and not covered;
- * otherwise -1. The loop needs no check for the end of the frame: a frame ends in a brace, and every brace ends the loop.
+ * otherwise -1. The loop needs no check for the end of the frame: a frame ends in a brace, and every brace ends the
+ * loop.
  */
 function endOfClearArray(frame: Buffer, start: number, table: NameTable): number {
   let open = start;

@@ -20,8 +20,8 @@ const headPattern = /^[\r\n]*[^\r\n].*?\n\r?\n/s;
  * the head (a body, further requests) is dropped unread by the HTTP parser, which would otherwise make thousands of
  * requests from one packet before anybody can stop it. `http` must close each connection after its answer.
  *
- * Connections are bounded in number and in time. If all are in use, the one that has waited longest gives way, so that a
- * probe gets in.
+ * Connections are bounded in number and in time. If all are in use, the one that has waited longest gives way, so that
+ * a probe gets in.
  */
 export function createPort(http: HttpServer): { server: Server; close: () => Promise<void> } {
   const turns = new Turns();

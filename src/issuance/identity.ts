@@ -25,8 +25,8 @@ export interface Identity {
    */
   tbsSha256: string | null;
   /**
-   * 64 hex digits over serial number, validity and names: what an inventory row and a precertificate have in common. One
-   * issuance alone is excused by it. `null` if serial number or validity is missing.
+   * 64 hex digits over serial number, validity and names: what an inventory row and a precertificate have in common.
+   * One issuance alone is excused by it. `null` if serial number or validity is missing.
    */
   serialKey: string | null;
   /** The key and the TBS hash that version 0.1.0 gave this message. They find the rows that version 0.1.0 wrote. */
@@ -90,7 +90,8 @@ function earlierIdentity(received: CertUpdate): Identity["earlier"] {
 }
 
 /**
- * The CN counts as a name here whether it is a SAN or not: servers append it to the names, and without DER nobody can tell.
+ * The CN counts as a name here whether it is a SAN or not: servers append it to the names, and without DER nobody can
+ * tell.
  */
 function serialKeyOf(update: CertUpdate): string | null {
   const { notBeforeEpochSeconds, notAfterEpochSeconds, allDomains, subjectCn } = update;

@@ -11,12 +11,12 @@ const waitsForItsPage = (event: string) =>
                   AND page.next_attempt_at IS NOT NULL))`;
 
 /**
- * Claims due events of one severity, the longest due first, for `leaseSeconds` by the database's clock: up to `limit`, and
- * as many as have `maxBytes` together. An event that does not fit waits, and those behind it wait with it.
- * Never claims a row that certwatch did not record, whatever somebody wrote into the row. No two replicas get the same
- * event. An all-clear is claimed only when its page was delivered or given up, so that it never overtakes the page. If a
- * process crashes after the claim, the event stays leased until the lease ends; then any replica may claim the event again,
- * and this claim raises `expired_claims`.
+ * Claims due events of one severity, the longest due first, for `leaseSeconds` by the database's clock: up to `limit`,
+ * and as many as have `maxBytes` together. An event that does not fit waits, and those behind it wait with it. Never
+ * claims a row that certwatch did not record, whatever somebody wrote into the row. No two replicas get the same event.
+ * An all-clear is claimed only when its page was delivered or given up, so that it never overtakes the page. If a
+ * process crashes after the claim, the event stays leased until the lease ends; then any replica may claim the event
+ * again, and this claim raises `expired_claims`.
  */
 export async function claimDeliveries(
   db: Database,

@@ -18,9 +18,9 @@ export interface Clearance {
 
 /**
  * Closes incidents, each by an all-clear of its own: an `info` event with the incident's key, in one statement. The
- * all-clear is to be delivered where the page was (not in observer mode). Safe to run twice and from two replicas: a closed
- * incident is passed over, and one that somebody else has locked. A crash before the commit leaves the incidents open, for
- * the next look; after it the all-clears are due for delivery.
+ * all-clear is to be delivered where the page was (not in observer mode). Safe to run twice and from two replicas: a
+ * closed incident is passed over, and one that somebody else has locked. A crash before the commit leaves the incidents
+ * open, for the next look; after it the all-clears are due for delivery.
  *
  * @returns the all-clears, and the `suspicious` events of copies that are exposed by them.
  */

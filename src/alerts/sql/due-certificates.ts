@@ -14,9 +14,9 @@ export const certificateColumns = `a.id, ${rowBytesOf("a")} AS "rowBytes", a.iss
 const isDue = "a.severity = 'pending' AND a.judge_at <= now()";
 
 /**
- * Reads small certificates whose grace is over: at most `limit`, the longest waiting first, none of the ids in `except`. It
- * locks nothing, since `judgeCertificates` finds out by itself what somebody else has judged. Large certificates, which
- * {@link largeDueCertificates} reads, never stand before these.
+ * Reads small certificates whose grace is over: at most `limit`, the longest waiting first, none of the ids in
+ * `except`. It locks nothing, since `judgeCertificates` finds out by itself what somebody else has judged. Large
+ * certificates, which {@link largeDueCertificates} reads, never stand before these.
  */
 export async function dueCertificates(
   db: Database,
@@ -67,7 +67,9 @@ export async function largeDueCertificates(
   );
 }
 
-/** Milliseconds until the next grace is over, by the database's clock; Infinity where nothing but `except` is pending. */
+/**
+ * Milliseconds until the next grace is over, by the database's clock; Infinity where nothing but `except` is pending.
+ */
 export async function millisecondsToNextDue(
   db: Database,
   except: number[],

@@ -10,21 +10,22 @@ type Row = Omit<JudgedCertificate, "delivery"> &
   Pick<Delivery, "attempts" | "issuanceId" | "incidentKey" | "payload" | "bytes"> & { lease: string | null };
 
 /**
- * Commits verdicts in one statement. Each pending certificate becomes an event, or merges into the event that its issuance
- * already has with this severity; a recognised one closes the open incident that it may close. Two certificates of one issuance whose TBS hashes are known and differ never merge. When a
- * certificate is recognised by fingerprint or TBS hash, and its inventory row has excused another issuance by serial number,
- * that other one gets a `suspicious` event: it was a copy that came before the original.
+ * Commits verdicts in one statement. Each pending certificate becomes an event, or merges into the event that its
+ * issuance already has with this severity; a recognised one closes the open incident that it may close. Two
+ * certificates of one issuance whose TBS hashes are known and differ never merge. When a certificate is recognised by
+ * fingerprint or TBS hash, and its inventory row has excused another issuance by serial number, that other one gets a
+ * `suspicious` event: it was a copy that came before the original.
  *
- * The verdicts of one call must be of distinct issuances. The statement passes over a certificate that somebody else has
- * judged meanwhile, so it is safe to run twice. It also passes over a certificate if somebody else has locked its row, or the
- * row of the event to merge into: the certificate stays pending, and no other one waits for it.
+ * The verdicts of one call must be of distinct issuances. The statement passes over a certificate that somebody else
+ * has judged meanwhile, so it is safe to run twice. It also passes over a certificate if somebody else has locked its
+ * row, or the row of the event to merge into: the certificate stays pending, and no other one waits for it.
  *
- * It fails with SQLSTATE 23505 (`alerts_event`, `alerts_excuse_key`, `alerts_excused_by`) or 40P01 when another replica judges the same issuance,
- * or uses the same inventory row, at the same moment. Look the certificates up again and repeat: the other's event is then
- * visible.
+ * It fails with SQLSTATE 23505 (`alerts_event`, `alerts_excuse_key`, `alerts_excused_by`) or 40P01 when another replica
+ * judges the same issuance, or uses the same inventory row, at the same moment. Look the certificates up again and
+ * repeat: the other's event is then visible.
  *
- * A crash before the commit leaves the rows pending, due for any replica. A crash after it leaves events due for delivery;
- * events that were claimed are due when their lease of `leaseSeconds` is over.
+ * A crash before the commit leaves the rows pending, due for any replica. A crash after it leaves events due for
+ * delivery; events that were claimed are due when their lease of `leaseSeconds` is over.
  */
 export async function judgeCertificates(
   db: Database,
@@ -48,8 +49,8 @@ export async function judgeCertificates(
 }
 
 /**
- * How many merged certificates one event remembers. Honest issuances have a handful. A certificate above the limit is judged,
- * and merged, each time it is seen.
+ * How many merged certificates one event remembers. Honest issuances have a handful. A certificate above the limit is
+ * judged, and merged, each time it is seen.
  */
 const maxMergedKeys = 1000;
 
@@ -58,9 +59,9 @@ const isTheCertificateOf = (event: string, pending: string) =>
   `COALESCE(${pending}.certificate_key = ANY (${event}.merged_keys), false)`;
 
 /**
- * Whether a recognised certificate closes this open incident: both have the same TBS hash. Where the incident's certificate
- * has none, it has to be the same certificate, or one that would be recognised by now, or a static-ct precertificate without
- * DER and fingerprint, of which nothing but the issuance is known.
+ * Whether a recognised certificate closes this open incident: both have the same TBS hash. Where the incident's
+ * certificate has none, it has to be the same certificate, or one that would be recognised by now, or a static-ct
+ * precertificate without DER and fingerprint, of which nothing but the issuance is known.
  */
 const closableBy = (event: string, pending: string) => `
   ${event}.severity = 'suspicious' AND ${event}.event_number IS NOT NULL AND ${event}.cleared_at IS NULL
@@ -114,8 +115,8 @@ const statement = `
       WHERE v.severity = 'info' AND event.issuance_id = pending.issuance_id AND ${closableBy("event", "pending")}
       ORDER BY event.event_number LIMIT 1
     ) AS incident ON true
-    -- A certificate without DER is not called suspicious while one with DER of its issuance has its grace: that one may be
-    -- the same certificate, and known. It waits for one grace more at most.
+    -- A certificate without DER is not called suspicious while one with DER of its issuance has its grace: that one may
+    -- be the same certificate, and known. It waits for one grace more at most.
     WHERE NOT (v.severity = 'suspicious' AND pending.der_state IS NULL
                AND now() < pending.judge_at + (pending.judge_at - pending.recorded_at)
                AND EXISTS (SELECT FROM public.alerts better
@@ -135,7 +136,8 @@ const statement = `
     FOR UPDATE OF incident SKIP LOCKED
   ), closed AS (
     UPDATE public.alerts event
-    -- From now on nothing with another TBS hash merges into it: a copy that comes after the all-clear is a new incident.
+    -- From now on nothing with another TBS hash merges into it: a copy that comes after the all-clear is a new
+    -- incident.
     SET cleared_at = now(), tbs_sha256 = COALESCE(event.tbs_sha256, c.tbs_sha256, c.row_tbs_sha256),
         incident_key = c.incident_key
     FROM closing c WHERE event.id = c.closes

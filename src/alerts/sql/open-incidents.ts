@@ -7,8 +7,8 @@ import { largeReadBytes, rowBytesOf } from "./row-bytes.ts";
 const isOpen = "a.severity = 'suspicious' AND a.event_number IS NOT NULL AND a.cleared_at IS NULL";
 
 /**
- * Reads the certificates of the open incidents of these issuances that have no TBS hash to be compared by, in pages, by id:
- * those after `afterId`, as many as have 8 MB together, or one. An empty page is the end. Locks nothing.
+ * Reads the certificates of the open incidents of these issuances that have no TBS hash to be compared by, in pages, by
+ * id: those after `afterId`, as many as have 8 MB together, or one. An empty page is the end. Locks nothing.
  */
 export async function openIncidentsWithoutTbs(
   db: Database,
@@ -47,9 +47,9 @@ const unread = {
 };
 
 /**
- * Reads what the second look needs of open incidents that were recorded within the last `withinSeconds`: fingerprints and
- * TBS hashes, no names. In pages of `limit`, by id: those after `afterId`. Locks nothing: `clearIncidents` finds out by itself
- * which incident somebody else has closed.
+ * Reads what the second look needs of open incidents that were recorded within the last `withinSeconds`: fingerprints
+ * and TBS hashes, no names. In pages of `limit`, by id: those after `afterId`. Locks nothing: `clearIncidents` finds
+ * out by itself which incident somebody else has closed.
  */
 export async function openIncidents(
   db: Database,

@@ -9,8 +9,8 @@ interface PruneOptions {
 
 /**
  * SQL: whether a row is older than the retention ($1, seconds) and has no work left. The latest of `seen_at`,
- * `recorded_at` and the last merge counts: a wrong clock of a feed never prunes a new row, and a merged certificate stays
- * known for the whole retention.
+ * `recorded_at` and the last merge counts: a wrong clock of a feed never prunes a new row, and a merged certificate
+ * stays known for the whole retention.
  */
 const isOver = `seen_at < EXTRACT(EPOCH FROM now()) - $1::float8
   AND (recorded_at IS NULL OR recorded_at < now() - $1::float8 * interval '1 second')
@@ -25,8 +25,8 @@ const holdsExcuse = `((excuse_key IS NOT NULL OR match_basis = 'serial' AND excu
   AND COALESCE(excuse_until, ${notAfterOf("alerts")}, 0) >= EXTRACT(EPOCH FROM now()) - $1::float8)`;
 
 /**
- * Deletes up to `limit` rows that are older than the retention and have no work left. A row that holds an excuse stays, so
- * that a copy with the same serial number, validity and names is never excused by it: see {@link reduceExcuses}.
+ * Deletes up to `limit` rows that are older than the retention and have no work left. A row that holds an excuse stays,
+ * so that a copy with the same serial number, validity and names is never excused by it: see {@link reduceExcuses}.
  *
  * @returns the number of deleted rows, and how many of these were never delivered.
  */

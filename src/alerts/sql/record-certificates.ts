@@ -3,9 +3,10 @@ import type { Database } from "../../db/pool.ts";
 import type { CertificateRow, RecordedCertificate } from "../outbox.ts";
 
 /**
- * Puts certificates into the outbox as `pending`, in one statement. It passes over a certificate that is there already, or
- * that was merged into an event of its issuance, and returns only the new ones. Safe to run twice and from two replicas
- * (unique `certificate_key`). A crash after the commit loses nothing: any replica judges the rows when their grace is over.
+ * Puts certificates into the outbox as `pending`, in one statement. It passes over a certificate that is there already,
+ * or that was merged into an event of its issuance, and returns only the new ones. Safe to run twice and from two
+ * replicas (unique `certificate_key`). A crash after the commit loses nothing: any replica judges the rows when their
+ * grace is over.
  *
  * @param deliver false in observer mode: the rows are never sent.
  */
@@ -34,8 +35,8 @@ export async function recordCertificates(
         FROM json_to_recordset($1::json) AS r(certificate_key text, other_keys text[], earlier_key text,
                earlier_tbs_sha256 text, issuance_id text, tbs_sha256 text, der_state text, serial_key text, fingerprint text,
                sans jsonb, matched jsonb, issuer text, seen_at bigint, payload jsonb, row_bytes bigint, last_error text)
-        -- merged_keys has the keys of what was merged, and the other keys of the certificates: a message without DER whose
-        -- claim fits a certificate that came with its DER is that certificate.
+        -- merged_keys has the keys of what was merged, and the other keys of the certificates: a message without DER
+        -- whose claim fits a certificate that came with its DER is that certificate.
         WHERE NOT EXISTS (SELECT FROM public.alerts event
                           WHERE event.issuance_id = r.issuance_id
                             AND (r.certificate_key = ANY (event.merged_keys)

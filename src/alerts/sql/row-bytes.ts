@@ -11,15 +11,18 @@ export const maxEventBytes = 1_048_576;
 export const maxForeignEventBytes = 16 * 1024 * 1024;
 
 /**
- * SQL: about how many bytes a value takes in memory that was recorded without `row_bytes`, from its stored size, which can
- * be had without reading the value. Postgres compresses what is above 2 kB; names that repeat can shrink to a 57th.
+ * SQL: about how many bytes a value takes in memory that was recorded without `row_bytes`, from its stored size, which
+ * can be had without reading the value. Postgres compresses what is above 2 kB; names that repeat can shrink to a 57th.
  */
 const uncompressed = (stored: string) => `(${stored} + 64 * GREATEST(${stored} - 2000, 0))`;
 
 const storedSize = (row: string, columns: string[]) =>
   `(${columns.map((column) => `COALESCE(pg_column_size(${row}.${column}), 0)::bigint`).join(" + ")})`;
 
-/** SQL: about how many bytes a row of `public.alerts` takes in memory once its names are read. Never NULL; costs nothing. */
+/**
+ * SQL: about how many bytes a row of `public.alerts` takes in memory once its names are read. Never NULL; costs
+ * nothing.
+ */
 export const rowBytesOf = (row: string) =>
   `COALESCE(${row}.row_bytes, ${uncompressed(storedSize(row, ["sans", "payload"]))})`;
 

@@ -34,20 +34,25 @@ export async function alerts(options: AlertsOptions): Promise<void> {
     );
   }
   const sinceEpochSeconds = options.since === undefined ? null : parseSince(options.since);
-  const rows = await withDatabase({ ...options, mayCreate: false }, (db) =>
-    listAlerts(db, { severity, sinceEpochSeconds, limit, deadlineMs: commandDeadlineMs }),
-  );
-  if (json) {
-    for (const row of rows) console.log(jsonLine(toJson(row)));
-    return;
-  }
-  console.log(rows.length === 0 ? "No alerts." : formatTable(columns, rows.map(toCells)));
-  if (rows.length === limit) console.error(`Only the newest ${limit} are shown: --limit shows more.`);
+  const cells: string[][] = [];
+  await withDatabase({ ...options, mayCreate: false }, async (db) => {
+    const query = { severity, sinceEpochSeconds, limit, deadlineMs: commandDeadlineMs };
+    for await (const page of listAlerts(db, query)) {
+      if (json) for (const row of page) console.log(jsonLine(toJson(row)));
+      else cells.push(...page.map(toCells));
+    }
+  });
+  if (json) return;
+  console.log(cells.length === 0 ? "No alerts." : formatTable(columns, cells));
+  if (cells.length === limit) console.error(`Only the newest ${limit} are shown: --limit shows more.`);
 }
 
 function toJson({ at, ...row }: AlertRow): object {
   return { ...row, at: new Date(at * 1000).toISOString() };
 }
+
+/** More names than the column has room for. */
+const maxShownNames = 40;
 
 function toCells(row: AlertRow): string[] {
   return [
@@ -55,7 +60,7 @@ function toCells(row: AlertRow): string[] {
     formatTime(row.at),
     row.severity,
     row.state,
-    Array.isArray(row.names) ? row.names.join(", ") : "",
+    Array.isArray(row.names) ? row.names.slice(0, maxShownNames).join(", ") : "",
     row.issuer ?? "",
     row.basis ?? "",
     (row.state === "given up" && row.last_error ? `[${row.last_error}] ` : "") + (row.reason ?? ""),

@@ -99,6 +99,15 @@ describeOnEveryDatabase("alerts and redeliver", (open) => {
     expect(await shown("--since", "2023-11-14T22:13:21Z")).not.toContain("reference");
   });
 
+  test("alerts lists rows of any size, in pages", async () => {
+    const all = await shown();
+    const most = await shown("--limit", "7");
+    for (const size of ["5000000", "9000000", "CASE WHEN id % 2 = 0 THEN 9000000 ELSE 1300 END"]) {
+      await db.execute({ name: byHand, text: `UPDATE public.alerts SET row_bytes = ${size}` }, deadlineMs);
+      expect([await shown(), await shown("--limit", "7")], size).toEqual([all, most]);
+    }
+  });
+
   test("alerts prints a table on which certificates have no power", async () => {
     await db.execute(
       {

@@ -31,6 +31,5 @@ export const eventBytesOf = (row: string) =>
   `CASE WHEN ${row}.row_bytes IS NOT NULL THEN LEAST(${row}.row_bytes, ${maxEventBytes})
         ELSE LEAST(${uncompressed(storedSize(row, ["payload"]))}, ${maxForeignEventBytes}) END`;
 
-/** SQL: whether a row is small. Every row is small or large, never both. */
+/** SQL: whether a row is small. Every other row is large. */
 export const isSmall = (row: string) => `${rowBytesOf(row)} <= ${smallRowBytes}`;
-export const isLarge = (row: string) => `${rowBytesOf(row)} > ${smallRowBytes}`;

@@ -7,8 +7,11 @@
 
 BEGIN;
 
+-- Whoever may create in another schema of the search path cannot stand in for a type, function or operator.
+SET LOCAL search_path = pg_catalog;
+
 -- Two migrations at the same moment wait for each other.
-DO $$ BEGIN PERFORM pg_advisory_xact_lock(hashtext('certwatch schema')); END $$;
+DO $$ BEGIN PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('certwatch schema')); END $$;
 
 -- ---------------------------------------------------------------------------
 -- Upstream tables: yours. certwatch only reads them.
@@ -22,7 +25,7 @@ CREATE TABLE IF NOT EXISTS public.intent_current (
 -- The inventory: the certificates that you issued yourself.
 DO $$
 BEGIN
-  IF to_regclass('public.certs') IS NULL THEN
+  IF pg_catalog.to_regclass('public.certs') IS NULL THEN
     CREATE TABLE public.certs (
       fingerprint_sha1 TEXT PRIMARY KEY,  -- SHA-1 of the DER, lower-case hex, no colons
       serial           TEXT,              -- hex, in any notation
@@ -36,14 +39,14 @@ BEGIN
     CREATE INDEX certs_not_after ON public.certs (not_after);
     -- Precertificates are looked up by these two. `certwatch migrate --inventory` adds them to a table that was there before.
     CREATE INDEX certs_tbs_sha256 ON public.certs (tbs_sha256);
-    CREATE INDEX certs_serial ON public.certs (ltrim(upper(regexp_replace(serial, '[^0-9A-Fa-f]', '', 'g')), '0'));
+    CREATE INDEX certs_serial ON public.certs (pg_catalog.ltrim(pg_catalog.upper(pg_catalog.regexp_replace(serial, '[^0-9A-Fa-f]', '', 'g')), '0'));
   END IF;
 END $$;
 
 -- Keys of yours, known before any certificate has them. Optional: certwatch works without this table.
 DO $$
 BEGIN
-  IF to_regclass('public.known_keys') IS NULL THEN
+  IF pg_catalog.to_regclass('public.known_keys') IS NULL THEN
     CREATE TABLE public.known_keys (
       spki_sha256 TEXT NOT NULL,    -- SHA-256 of the SubjectPublicKeyInfo, lower-case hex
       dns_names   JSONB,            -- the names that the key may have; null: any watched name
@@ -139,7 +142,7 @@ ALTER TABLE public.alerts ALTER COLUMN der SET STORAGE EXTERNAL;
 COMMIT;
 
 -- Whether an inventory row's own certificate was seen, in any form.
-CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_fingerprint ON public.alerts (fingerprint) WHERE fingerprint <> '';
+CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_fingerprint ON public.alerts (fingerprint) WHERE fingerprint OPERATOR(pg_catalog.<>) '';
 CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_tbs_sha256 ON public.alerts (tbs_sha256) WHERE tbs_sha256 IS NOT NULL;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_serial_key ON public.alerts (serial_key) WHERE serial_key IS NOT NULL;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_seen_at ON public.alerts (seen_at);
@@ -158,7 +161,7 @@ CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS alerts_excused_by ON public.alert
 -- An accepted event has one all-clear.
 CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS alerts_accepts ON public.alerts (accepts) WHERE accepts IS NOT NULL;
 
-CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_to_judge ON public.alerts (judge_at) WHERE severity = 'pending';
+CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_to_judge ON public.alerts (judge_at) WHERE severity OPERATOR(pg_catalog.=) 'pending';
 CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_to_deliver ON public.alerts (severity DESC, next_attempt_at)
   WHERE next_attempt_at IS NOT NULL;
 
@@ -167,9 +170,9 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_given_up ON public.alerts (given_
 CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_observed ON public.alerts (recorded_at)
   WHERE next_attempt_at IS NULL AND given_up_at IS NULL AND NOT delivered;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_undelivered ON public.alerts (recorded_at)
-  WHERE next_attempt_at IS NOT NULL AND severity <> 'pending';
+  WHERE next_attempt_at IS NOT NULL AND severity OPERATOR(pg_catalog.<>) 'pending';
 CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_incident_key ON public.alerts (incident_key) WHERE incident_key IS NOT NULL;
 -- Open incidents are looked up in the inventory again and again.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_open ON public.alerts (recorded_at)
-  WHERE severity = 'suspicious' AND cleared_at IS NULL;
-CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_suspicious ON public.alerts (recorded_at) WHERE severity = 'suspicious';
+  WHERE severity OPERATOR(pg_catalog.=) 'suspicious' AND cleared_at IS NULL;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS alerts_suspicious ON public.alerts (recorded_at) WHERE severity OPERATOR(pg_catalog.=) 'suspicious';

@@ -13,6 +13,9 @@
   \set role certwatch
 \endif
 
+-- Whoever may create in another schema of the search path cannot stand in for a type, function or operator.
+SET search_path = pg_catalog;
+
 BEGIN;
 
 SELECT format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION', :'role')

@@ -59,9 +59,9 @@ async function dropUnfinished(db: Database, deadlineMs: number): Promise<void> {
   const unfinished = await db.query<{ index: string }>(
     {
       name,
-      text: `SELECT quote_ident(relname) AS index FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-             WHERE indrelid = to_regclass('public.alerts') AND NOT indisvalid AND relname LIKE 'alerts\\_%'
-               AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE relid = indrelid)`,
+      text: `SELECT pg_catalog.quote_ident(relname) AS index FROM pg_catalog.pg_index JOIN pg_catalog.pg_class ON pg_class.oid = indexrelid
+             WHERE indrelid = pg_catalog.to_regclass('public.alerts')::oid AND NOT indisvalid AND relname::text LIKE 'alerts\\_%'
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index WHERE relid = indrelid)`,
     },
     deadlineMs,
   );

@@ -95,8 +95,8 @@ async function indexProblems(db: Database, deadlineMs: number): Promise<string[]
   const valid = await db.query<{ index: string }>(
     {
       name: "check the schema",
-      text: `SELECT relname::text AS index FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-             WHERE indrelid = to_regclass('public.alerts') AND indisvalid AND indisunique`,
+      text: `SELECT relname::text AS index FROM pg_catalog.pg_index JOIN pg_catalog.pg_class ON pg_class.oid = indexrelid
+             WHERE indrelid = pg_catalog.to_regclass('public.alerts')::oid AND indisvalid AND indisunique`,
     },
     deadlineMs,
   );
@@ -108,10 +108,10 @@ async function sequenceProblems(db: Database, deadlineMs: number): Promise<strin
   const [found] = await db.query<{ sequence: string | null; usable: boolean | null }>(
     {
       name: "check the schema",
-      text: `SELECT s.name AS sequence, has_sequence_privilege(s.name, 'USAGE') AS usable
-             FROM (SELECT CASE WHEN has_table_privilege(to_regclass('public.alerts'), 'SELECT')
-                               THEN pg_get_serial_sequence('public.alerts', 'id') END AS name
-                   WHERE to_regclass('public.alerts') IS NOT NULL) AS s`,
+      text: `SELECT s.name AS sequence, pg_catalog.has_sequence_privilege(s.name, 'USAGE') AS usable
+             FROM (SELECT CASE WHEN pg_catalog.has_table_privilege(pg_catalog.to_regclass('public.alerts'), 'SELECT')
+                               THEN pg_catalog.pg_get_serial_sequence('public.alerts', 'id') END AS name
+                   WHERE pg_catalog.to_regclass('public.alerts') IS NOT NULL) AS s`,
     },
     deadlineMs,
   );
@@ -123,7 +123,7 @@ async function sequenceProblems(db: Database, deadlineMs: number): Promise<strin
 
 async function currentRole(db: Database, deadlineMs: number): Promise<string> {
   const [row] = await db.query<{ role: string }>(
-    { name: "check the schema", text: `SELECT quote_ident(current_user) AS role` },
+    { name: "check the schema", text: `SELECT pg_catalog.quote_ident(current_user) AS role` },
     deadlineMs,
   );
   return row!.role;

@@ -33,11 +33,11 @@ export async function describeTable(
     {
       name: "describe a table",
       text: `SELECT relkind::text AS kind,
-                    ARRAY(SELECT attname::text FROM pg_attribute
+                    ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute
                           WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped) AS columns,
-                    ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
-                          WHERE has_table_privilege(pg_class.oid, p)) AS privileges
-             FROM pg_class WHERE oid = to_regclass($1)`,
+                    ARRAY(SELECT p FROM pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
+                          WHERE pg_catalog.has_table_privilege(pg_class.oid, p)) AS privileges
+             FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)::oid`,
       values: [table],
     },
     deadlineMs,

@@ -101,8 +101,20 @@ export async function openSession(
   }
 }
 
+/**
+ * Puts `pg_catalog` in front of a search path that names it behind another schema. Otherwise whoever may create in that
+ * schema could stand in for any type and operator of our statements. The rest of the path stays: triggers need it.
+ */
+const putCatalogFirst = `
+  SELECT pg_catalog.set_config('search_path',
+           pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path')), false)
+  WHERE (pg_catalog.current_schemas(true))[1] OPERATOR(pg_catalog.<>) 'pg_catalog'`;
+
 async function establish(client: pg.Client, dsn: Dsn): Promise<void> {
   await client.connect();
+  await client.query(putCatalogFirst).catch((error) => {
+    throw failedAt("check the session", error);
+  });
   if (dsn.targetSessionAttrs === "any") return;
   await checkSession(client, dsn).catch((error) => {
     throw failedAt("check the session", error);

@@ -38,7 +38,7 @@ export interface SerialQuestion {
  * SQL that brings a serial number into normal form. `normalizeSerial` does the same in TypeScript, and the index
  * `certs_serial` in schema.sql is built on the same expression: keep all three equal.
  */
-export const serialNormalForm = `ltrim(upper(regexp_replace(serial, '[^0-9A-Fa-f]', '', 'g')), '0')`;
+export const serialNormalForm = `pg_catalog.ltrim(pg_catalog.upper(pg_catalog.regexp_replace(serial, '[^0-9A-Fa-f]', '', 'g')), '0')`;
 
 /**
  * Returns those of these SHA-1 fingerprints (lower-case hex) that are in the inventory, each with the TBS hash of its
@@ -54,7 +54,7 @@ export async function findByFingerprint(
     {
       name: "find by fingerprint",
       text: `SELECT certs.fingerprint_sha1 AS fingerprint, ${tbsColumn(options.hasTbsColumn)} AS "tbsSha256"
-             FROM public.certs WHERE certs.fingerprint_sha1 = ANY ($1::text[])`,
+             FROM public.certs WHERE certs.fingerprint_sha1 OPERATOR(pg_catalog.=) ANY ($1::text[])`,
       values: [fingerprints],
     },
     options.deadlineMs,
@@ -76,7 +76,7 @@ export async function findByTbs(
     {
       name: "find by TBS hash",
       text: `SELECT certs.tbs_sha256 AS "tbsSha256", certs.fingerprint_sha1 AS fingerprint
-             FROM public.certs WHERE certs.tbs_sha256 = ANY ($1::text[])`,
+             FROM public.certs WHERE certs.tbs_sha256 OPERATOR(pg_catalog.=) ANY ($1::text[])`,
       values: [hashes],
     },
     deadlineMs,
@@ -122,24 +122,25 @@ const bySerial = (hasTbsColumn: boolean) => `
          certs.not_before::bigint AS "notBefore", certs.not_after::bigint AS "notAfter",
          ${tbsColumn(hasTbsColumn)} AS "tbsSha256",
          COALESCE((
-           SELECT json_agg(json_build_object('issuanceId', r.issuance_id, 'tbsSha256', r.tbs_sha256,
+           SELECT pg_catalog.json_agg(pg_catalog.json_build_object('issuanceId', r.issuance_id, 'tbsSha256', r.tbs_sha256,
                                              'isCertain', r.is_certain))
            FROM (SELECT issuance_id, tbs_sha256, match_basis <> 'serial' AS is_certain FROM public.alerts
                  WHERE excuse_key = q.serial_key
                  UNION ALL
                  SELECT issuance_id, tbs_sha256, match_basis <> 'serial' FROM public.alerts
-                 WHERE excused_by = certs.fingerprint_sha1 -- as version 0.1.0 wrote it, without excuse_key
+                 WHERE excused_by OPERATOR(pg_catalog.=) certs.fingerprint_sha1 -- as version 0.1.0 wrote it, without excuse_key
                  UNION ALL
                  SELECT issuance_id, tbs_sha256, true FROM public.alerts
-                 WHERE fingerprint = certs.fingerprint_sha1 AND fingerprint <> '' AND der_state = 'read'
+                 WHERE fingerprint OPERATOR(pg_catalog.=) certs.fingerprint_sha1 AND fingerprint <> '' AND der_state = 'read'
                  UNION ALL
                  SELECT issuance_id, tbs_sha256, true FROM public.alerts
-                 WHERE certificate_key = 'sha1:' || certs.fingerprint_sha1 -- as version 0.1.0 wrote it
+                 WHERE certificate_key = 'sha1:' || certs.fingerprint_sha1::text -- as version 0.1.0 wrote it
                  UNION ALL
                  SELECT issuance_id, tbs_sha256, true FROM public.alerts
                  WHERE issuance_id = q.issuance_id AND severity = 'info' AND match_basis IN ('fingerprint', 'tbs')) AS r
          ), '[]') AS recognised
   FROM (SELECT DISTINCT *
-        FROM json_to_recordset($1::json) AS q(issuance_id text, wanted text, serial_key text, not_before bigint, not_after bigint)) AS q
+        FROM pg_catalog.json_to_recordset($1::json) AS q(issuance_id text, wanted text, serial_key text, not_before bigint, not_after bigint)) AS q
   JOIN public.certs ON ${serialNormalForm} = q.wanted
-                   AND certs.not_before = q.not_before AND certs.not_after = q.not_after`;
+                   AND certs.not_before OPERATOR(pg_catalog.=) q.not_before
+                   AND certs.not_after OPERATOR(pg_catalog.=) q.not_after`;

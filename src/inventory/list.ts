@@ -37,10 +37,10 @@ export async function listInventory(
       text: `
         SELECT fingerprint_sha1, serial, sans, not_before, not_after, source, added_at FROM public.certs
         WHERE ($1::text[] IS NULL OR EXISTS (
-                SELECT FROM jsonb_array_elements_text(CASE jsonb_typeof(to_jsonb(sans)) WHEN 'array' THEN to_jsonb(sans) ELSE '[]' END) AS san
-                WHERE rtrim(lower(san), '.') = ANY ($1::text[])))
-          AND (NOT $2::boolean OR not_after < EXTRACT(EPOCH FROM now()))
-          AND ($3::bigint IS NULL OR (not_after, fingerprint_sha1) > ($3::bigint, $4::text))
+                SELECT FROM pg_catalog.jsonb_array_elements_text(CASE pg_catalog.jsonb_typeof(pg_catalog.to_jsonb(sans)) WHEN 'array' THEN pg_catalog.to_jsonb(sans) ELSE '[]' END) AS san
+                WHERE pg_catalog.rtrim(pg_catalog.lower(san), '.') = ANY ($1::text[])))
+          AND (NOT $2::boolean OR not_after OPERATOR(pg_catalog.<) EXTRACT(EPOCH FROM pg_catalog.now())::bigint)
+          AND ($3::bigint IS NULL OR (not_after, fingerprint_sha1) OPERATOR(pg_catalog.>) ($3::bigint, $4::text))
         ORDER BY not_after, fingerprint_sha1 LIMIT $5`,
       values: [names, expired, after?.not_after ?? null, after?.fingerprint_sha1 ?? null, limit],
     },

@@ -71,8 +71,8 @@ async function relationNames(db: Queryable, names: string[], deadlineMs: number)
   const rows = await db.query<{ name: string }>(
     {
       name: "migrate the inventory",
-      text: `SELECT relname::text AS name FROM pg_class
-             WHERE relnamespace = 'public'::regnamespace AND relname = ANY ($1::text[])`,
+      text: `SELECT relname::text AS name FROM pg_catalog.pg_class
+             WHERE relnamespace = 'public'::regnamespace::oid AND relname = ANY ($1::text[])`,
       values: [names],
     },
     deadlineMs,
@@ -87,7 +87,7 @@ async function indexBuilder(db: Queryable, deadlineMs: number): Promise<number |
   const [row] = await db.query<{ pid: number }>(
     {
       name: "migrate the inventory",
-      text: `SELECT pid FROM pg_stat_progress_create_index WHERE relid = to_regclass('public.certs')`,
+      text: `SELECT pid FROM pg_catalog.pg_stat_progress_create_index WHERE relid = pg_catalog.to_regclass('public.certs')::oid`,
     },
     deadlineMs,
   );

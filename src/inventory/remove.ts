@@ -9,7 +9,7 @@ export async function removeInventory(
   const rows = await db.query<{ fingerprint: string }>(
     {
       name: "remove from the inventory",
-      text: `DELETE FROM public.certs WHERE fingerprint_sha1 = ANY ($1::text[])
+      text: `DELETE FROM public.certs WHERE fingerprint_sha1 OPERATOR(pg_catalog.=) ANY ($1::text[])
              RETURNING fingerprint_sha1 AS fingerprint`,
       values: [fingerprints],
     },

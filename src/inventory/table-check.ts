@@ -45,9 +45,9 @@ export async function readInventoryState(db: Queryable, deadlineMs: number): Pro
   const indexes = await db.query<FoundIndex & { key: string }>(
     {
       name: "list the inventory's indexes",
-      text: `SELECT relname::text AS name, indisvalid AS "isValid", pg_get_indexdef(indexrelid, 1, true) AS key
-             FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-             WHERE indrelid = to_regclass('public.certs') AND indpred IS NULL
+      text: `SELECT relname::text AS name, indisvalid AS "isValid", pg_catalog.pg_get_indexdef(indexrelid, 1, true) AS key
+             FROM pg_catalog.pg_index JOIN pg_catalog.pg_class ON pg_class.oid = indexrelid
+             WHERE indrelid = pg_catalog.to_regclass('public.certs')::oid AND indpred IS NULL
              ORDER BY indisvalid DESC, relname`,
     },
     deadlineMs,
@@ -63,7 +63,7 @@ export async function readInventoryState(db: Queryable, deadlineMs: number): Pro
  * parentheses, which depend on the type of the column.
  */
 function bare(key: string): string {
-  return key.replaceAll(/::(text|character varying)\b|[\s()]/g, "");
+  return key.replaceAll(/::(text|character varying)\b|\bpg_catalog\.|[\s()]/g, "");
 }
 
 const columnsForSerial = ["serial", "sans", "not_before", "not_after"];

@@ -31,8 +31,8 @@ export async function upsertInventory(
         INSERT INTO public.certs AS certs
                (fingerprint_sha1, serial, sans, not_before, not_after, source, added_at${column})
         SELECT r.fingerprint_sha1, r.serial, r.sans, r.not_before, r.not_after, $2::text,
-               EXTRACT(EPOCH FROM now())::bigint${value}
-        FROM json_to_recordset($1::json) AS r(fingerprint_sha1 text, serial text, sans jsonb, not_before bigint,
+               EXTRACT(EPOCH FROM pg_catalog.now())::bigint${value}
+        FROM pg_catalog.json_to_recordset($1::json) AS r(fingerprint_sha1 text, serial text, sans jsonb, not_before bigint,
                                               not_after bigint, tbs_sha256 text)
         ON CONFLICT (fingerprint_sha1) DO UPDATE
           SET serial = COALESCE(certs.serial, EXCLUDED.serial)${fill}

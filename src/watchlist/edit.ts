@@ -6,8 +6,8 @@ export async function addWatchEntries(db: Queryable, entries: string[], deadline
     {
       name: "add to the watch list",
       text: `INSERT INTO public.intent_current (fqdn)
-             SELECT DISTINCT entry FROM unnest($1::text[]) AS entry
-             WHERE NOT EXISTS (SELECT FROM public.intent_current WHERE fqdn = entry)`,
+             SELECT DISTINCT entry FROM pg_catalog.unnest($1::text[]) AS entry
+             WHERE NOT EXISTS (SELECT FROM public.intent_current WHERE fqdn OPERATOR(pg_catalog.=) entry)`,
       values: [entries],
     },
     deadlineMs,
@@ -19,7 +19,7 @@ export async function removeWatchRows(db: Queryable, fqdns: string[], deadlineMs
   return await db.execute(
     {
       name: "remove from the watch list",
-      text: `DELETE FROM public.intent_current WHERE fqdn = ANY ($1::text[])`,
+      text: `DELETE FROM public.intent_current WHERE fqdn OPERATOR(pg_catalog.=) ANY ($1::text[])`,
       values: [fqdns],
     },
     deadlineMs,

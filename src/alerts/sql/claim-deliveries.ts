@@ -28,22 +28,22 @@ export async function claimDeliveries(
       text: `
         WITH due AS (
           SELECT id, next_attempt_at, ${eventBytesOf("alerts")} AS bytes FROM public.alerts
-          WHERE severity = $1 AND next_attempt_at <= now() AND recorded_at IS NOT NULL
-            AND (lease_until IS NULL OR lease_until <= now()) AND NOT ${waitsForItsPage("alerts")}
+          WHERE severity = $1 AND next_attempt_at <= pg_catalog.now() AND recorded_at IS NOT NULL
+            AND (lease_until IS NULL OR lease_until <= pg_catalog.now()) AND NOT ${waitsForItsPage("alerts")}
           ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED
         ), counted AS (
-          SELECT id, bytes, sum(bytes) OVER (ORDER BY next_attempt_at, id) AS total FROM due
+          SELECT id, bytes, pg_catalog.sum(bytes) OVER (ORDER BY next_attempt_at, id) AS total FROM due
         )
         UPDATE public.alerts a
-        SET lease_until = clock_timestamp() + $3::float8 * interval '1 second',
+        SET lease_until = pg_catalog.clock_timestamp() + $3::float8 * interval '1 second',
             expired_claims = a.expired_claims + (a.lease_until IS NOT NULL)::int
         FROM counted c WHERE a.id = c.id AND c.total <= $4
-        RETURNING a.id, to_json(a.lease_until) #>> '{}' AS lease, a.attempts, a.severity,
+        RETURNING a.id, pg_catalog.to_json(a.lease_until) #>> '{}'::text[] AS lease, a.attempts, a.severity,
                   a.event_type AS "eventType", a.incident_key AS "incidentKey", COALESCE(a.issuance_id, '') AS "issuanceId",
                   a.match_basis AS "matchBasis", a.reason, c.bytes,
-                  CASE WHEN jsonb_typeof(a.payload) = 'object'
+                  CASE WHEN pg_catalog.jsonb_typeof(a.payload) = 'object'
                        THEN a.payload - '{subject_cn,is_cn_watched,is_cn_appended}'::text[] END AS payload,
-                  EXTRACT(EPOCH FROM clock_timestamp() - a.postponed_since)::float8 AS "postponedSeconds"`,
+                  EXTRACT(EPOCH FROM pg_catalog.clock_timestamp() - a.postponed_since)::float8 AS "postponedSeconds"`,
       values: [options.severity, options.limit, options.leaseSeconds, options.maxBytes],
     },
     options.deadlineMs,
@@ -62,8 +62,8 @@ export async function millisecondsToNextDelivery(
   const [row] = await db.query<{ ms: number | null }>(
     {
       name: "find the next delivery",
-      text: `SELECT (EXTRACT(EPOCH FROM min(GREATEST(next_attempt_at, lease_until)) - clock_timestamp()) * 1000)::float8
-                    AS ms
+      text: `SELECT EXTRACT(EPOCH FROM pg_catalog.min(GREATEST(next_attempt_at, lease_until)) - pg_catalog.clock_timestamp())::float8
+                      * 1000::float8 AS ms
              FROM public.alerts
              WHERE next_attempt_at IS NOT NULL AND recorded_at IS NOT NULL AND severity = $1
                AND NOT ${waitsForItsPage("alerts")}`,

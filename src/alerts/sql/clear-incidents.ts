@@ -36,7 +36,7 @@ export async function clearIncidents(
         WITH open AS (
           SELECT e.*, v.match_basis AS new_basis, v.reason AS new_reason, v.inventory_row,
                  COALESCE(e.incident_key, ${incidentKeyOf("e")}) AS key
-          FROM json_to_recordset($1::json) AS v(id bigint, issuance_id text, match_basis text, reason text,
+          FROM pg_catalog.json_to_recordset($1::json) AS v(id bigint, issuance_id text, match_basis text, reason text,
                                                  inventory_row text)
           JOIN public.alerts e ON e.id = v.id AND e.issuance_id = v.issuance_id
                               AND e.severity = 'suspicious' AND e.cleared_at IS NULL
@@ -51,20 +51,20 @@ export async function clearIncidents(
                  CASE WHEN NOT EXISTS (SELECT FROM public.alerts holder WHERE holder.excuse_key = o.serial_key)
                       THEN o.serial_key END,
                  ${notAfterOf("o")},
-                 (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
+                 (SELECT COALESCE(pg_catalog.max(event.event_number) + 1, 0) FROM public.alerts event
                   WHERE event.issuance_id = o.issuance_id AND event.severity = 'info'),
-                 o.payload, o.row_bytes, now(), o.new_basis, o.new_reason, 'certificate.cleared', o.key,
+                 o.payload, o.row_bytes, pg_catalog.now(), o.new_basis, o.new_reason, 'certificate.cleared', o.key,
                  CASE WHEN $2::boolean AND (o.delivered OR o.next_attempt_at IS NOT NULL OR o.given_up_at IS NOT NULL)
-                      THEN now() END
+                      THEN pg_catalog.now() END
           FROM open o
           -- Two incidents of one issuance would get one event number, and two with one serial number one excuse: the
           -- second is closed by the next look.
-          WHERE o.id = (SELECT min(first.id) FROM open first
+          WHERE o.id = (SELECT pg_catalog.min(first.id) FROM open first
                         WHERE first.issuance_id = o.issuance_id OR first.serial_key = o.serial_key)
           ON CONFLICT (certificate_key) DO NOTHING
           RETURNING id, incident_key, match_basis, reason
         ), closed AS (
-          UPDATE public.alerts e SET cleared_at = now(), incident_key = o.key
+          UPDATE public.alerts e SET cleared_at = pg_catalog.now(), incident_key = o.key
           FROM open o JOIN cleared c ON c.incident_key = o.key
           WHERE e.id = o.id
         ), recognised AS (
@@ -73,10 +73,10 @@ export async function clearIncidents(
         ), exposed AS (${exposed("recognised", "$2::boolean")})
         SELECT c.id, 'info' AS severity, 'certificate.cleared' AS "eventType", true AS "isEvent",
                c.match_basis AS "matchBasis", c.reason, o.matched AS "matchedEntries",
-               o.payload -> 'matched_sans' AS "matchedSans", o.issuer, o.id AS clears
+               o.payload -> 'matched_sans'::text AS "matchedSans", o.issuer, o.id AS clears
         FROM cleared c JOIN open o ON o.key = c.incident_key
         UNION ALL
-        SELECT id, severity, 'certificate.escalated', true, match_basis, reason, matched, payload -> 'matched_sans',
+        SELECT id, severity, 'certificate.escalated', true, match_basis, reason, matched, payload -> 'matched_sans'::text,
                issuer, NULL FROM exposed`,
       values: [toJson(clearances), options.deliver],
     },

@@ -14,11 +14,11 @@ export async function countAlerts(db: Database, deadlineMs: number): Promise<Ale
       name: "count alerts",
       text: `
         SELECT
-          (SELECT count(*) FROM public.alerts WHERE severity = 'pending')::int AS pending,
-          (SELECT count(*) FROM public.alerts WHERE next_attempt_at IS NOT NULL AND severity <> 'pending')::int
+          (SELECT pg_catalog.count(*) FROM public.alerts WHERE severity = 'pending')::int AS pending,
+          (SELECT pg_catalog.count(*) FROM public.alerts WHERE next_attempt_at IS NOT NULL AND severity <> 'pending')::int
             AS undelivered,
-          (SELECT count(*) FROM public.alerts WHERE given_up_at IS NOT NULL)::int AS "givenUp",
-          (SELECT count(*) FROM public.alerts WHERE severity = 'suspicious' AND recorded_at > now() - interval '1 hour')::int
+          (SELECT pg_catalog.count(*) FROM public.alerts WHERE given_up_at IS NOT NULL)::int AS "givenUp",
+          (SELECT pg_catalog.count(*) FROM public.alerts WHERE severity = 'suspicious' AND recorded_at > pg_catalog.now() - interval '1 hour')::int
             AS "suspiciousLastHour"`,
     },
     deadlineMs,

@@ -5,13 +5,13 @@ import { isSmall, largeReadBytes, rowBytesOf, smallRowBytes } from "./row-bytes.
 /** SQL: the columns of the row `a` of `public.alerts` that make a `PendingCertificate`. */
 export const certificateColumns = `a.id, ${rowBytesOf("a")} AS "rowBytes", a.issuance_id AS "issuanceId", a.fingerprint,
   a.tbs_sha256 AS "tbsSha256", a.der_state AS "derState", a.sans,
-  CASE WHEN a.payload -> 'is_cn_appended' = 'true' THEN a.sans - (-1) END AS "dnsNames", a.payload ->> 'subject_cn' AS "subjectCn",
-  COALESCE(a.payload -> 'is_cn_watched' = 'true',
-           a.payload -> 'matched_sans' @> to_jsonb(a.payload ->> 'subject_cn'), false) AS "isCnWatched",
-  a.payload ->> 'serial' AS serial, a.serial_key AS "serialKey", (a.payload ->> 'not_before')::bigint AS "notBefore",
-  (a.payload ->> 'not_after')::bigint AS "notAfter", a.payload ->> 'update_type' AS "updateType"`;
+  CASE WHEN a.payload -> 'is_cn_appended'::text = 'true' THEN a.sans - (-1) END AS "dnsNames", a.payload ->> 'subject_cn'::text AS "subjectCn",
+  COALESCE(a.payload -> 'is_cn_watched'::text = 'true',
+           a.payload -> 'matched_sans'::text @> pg_catalog.to_jsonb(a.payload ->> 'subject_cn'::text), false) AS "isCnWatched",
+  a.payload ->> 'serial'::text AS serial, a.serial_key AS "serialKey", (a.payload ->> 'not_before'::text)::bigint AS "notBefore",
+  (a.payload ->> 'not_after'::text)::bigint AS "notAfter", a.payload ->> 'update_type'::text AS "updateType"`;
 
-const isDue = "a.severity = 'pending' AND a.judge_at <= now()";
+const isDue = "a.severity = 'pending' AND a.judge_at <= pg_catalog.now()";
 
 /**
  * Reads small certificates whose grace is over: at most `limit`, the longest waiting first, none of the ids in
@@ -60,7 +60,9 @@ export async function largeDueCertificates(
                SELECT id, judge_at, bytes FROM due WHERE bytes > ${smallRowBytes}
                ORDER BY judge_at, id LIMIT ${maxLargeRows}
              ), counted AS (
-               SELECT id, row_number() OVER longest_first AS place, sum(bytes) OVER longest_first AS total FROM large
+               SELECT id, pg_catalog.row_number() OVER longest_first AS place,
+                      (pg_catalog.sum(bytes) OVER longest_first)::bigint AS total
+               FROM large
                WINDOW longest_first AS (ORDER BY judge_at, id)
              )
              SELECT ${certificateColumns} FROM counted c JOIN public.alerts a ON a.id = c.id
@@ -83,7 +85,7 @@ export async function millisecondsToNextDue(
   const [row] = await db.query<{ ms: number | null }>(
     {
       name: "find the next judgement",
-      text: `SELECT (EXTRACT(EPOCH FROM min(judge_at) - clock_timestamp()) * 1000)::float8 AS ms
+      text: `SELECT EXTRACT(EPOCH FROM pg_catalog.min(judge_at) - pg_catalog.clock_timestamp())::float8 * 1000::float8 AS ms
              FROM public.alerts WHERE severity = 'pending' AND id <> ALL ($1::bigint[])`,
       values: [except],
     },

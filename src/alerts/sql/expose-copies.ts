@@ -19,15 +19,15 @@ export const exposed = (recognised: string, deliver: string) => `
                                next_attempt_at, event_type, incident_key)
     SELECT holder.fingerprint, holder.sans, holder.matched, holder.issuer, holder.seen_at, 'suspicious',
            holder.issuance_id, holder.certificate_key || ':exposed', holder.tbs_sha256, holder.der_state,
-           (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
+           (SELECT COALESCE(pg_catalog.max(event.event_number) + 1, 0) FROM public.alerts event
             WHERE event.issuance_id = holder.issuance_id AND event.severity = 'suspicious'),
            -- The payload goes at the retention, while the excuse lasts longer.
            COALESCE(holder.payload,
-                    jsonb_build_object('matched_entries', holder.matched, 'matched_sans', holder.sans,
+                    pg_catalog.jsonb_build_object('matched_entries', holder.matched, 'matched_sans', holder.sans,
                                        'all_sans', holder.sans, 'seen_at', holder.seen_at,
                                        'fingerprint_sha1', NULLIF(holder.fingerprint, ''))),
            CASE WHEN holder.payload IS NOT NULL THEN holder.row_bytes END,
-           now(), 'none', '${reason}', CASE WHEN ${deliver} THEN now() END, 'certificate.escalated',
+           pg_catalog.now(), 'none', '${reason}', CASE WHEN ${deliver} THEN pg_catalog.now() END, 'certificate.escalated',
            ${incidentKeyOf("holder", "':exposed'")}
     FROM (SELECT DISTINCT ON (holder.id) holder.*
           FROM ${recognised} j

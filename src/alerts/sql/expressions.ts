@@ -8,7 +8,7 @@ export const sameCertificateBody = (event: string, pending: string) =>
 
 /** SQL for the incident key of a suspicious event: its own for each certificate, so also for each copy. */
 export const incidentKeyOf = (event: string, suffix = "''") =>
-  `substr(encode(sha256(convert_to(${event}.certificate_key || ${suffix}, 'UTF8')), 'hex'), 1, 32)`;
+  `pg_catalog.substr(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(${event}.certificate_key || ${suffix}, 'UTF8')), 'hex'), 1, 32)`;
 
 /** SQL: the end of a row's validity, epoch seconds. */
-export const notAfterOf = (row: string) => `(${row}.payload ->> 'not_after')::bigint`;
+export const notAfterOf = (row: string) => `(${row}.payload ->> 'not_after'::text)::bigint`;

@@ -69,14 +69,14 @@ const closableBy = (event: string, pending: string) => `
        OR ${event}.tbs_sha256 IS NULL
           AND (${event}.id = ANY (v.closable) OR ${event}.certificate_key = ANY (${pending}.merged_keys)
                OR ${pending}.der_state = 'read' AND ${event}.der_state IS NULL AND ${event}.fingerprint = ''
-                  AND ${event}.payload ->> 'update_type' = 'PrecertLogEntry'))`;
+                  AND ${event}.payload ->> 'update_type'::text = 'PrecertLogEntry'))`;
 
 const statement = `
   WITH judged AS (
     SELECT v.*, pending.certificate_key, pending.merged_keys AS other_keys, pending.tbs_sha256, pending.der_state,
            pending.matched, pending.serial_key, pending.payload, pending.issuer,
            pending.next_attempt_at IS NOT NULL
-             OR $2::boolean AND pending.recorded_at > now() - interval '1 hour' AS is_to_deliver,
+             OR $2::boolean AND pending.recorded_at > pg_catalog.now() - interval '1 hour' AS is_to_deliver,
       -- A fingerprint or TBS match stands even if another issuance holds the row's excuse; excused_by, which is unique,
       -- then stays NULL.
       CASE WHEN v.match_basis = 'serial'
@@ -96,7 +96,7 @@ const statement = `
               OR event.severity = v.severity AND ${sameCertificateBody("event", "pending")})
        ORDER BY ${isTheCertificateOf("event", "pending")} DESC, event.severity = v.severity DESC, event.event_number
        LIMIT 1) AS merge_into,
-      (SELECT COALESCE(max(event.event_number) + 1, 0) FROM public.alerts event
+      (SELECT COALESCE(pg_catalog.max(event.event_number) + 1, 0) FROM public.alerts event
        WHERE event.issuance_id = pending.issuance_id AND event.severity = v.severity) AS event_number,
       incident.id AS closes,
       CASE WHEN v.severity = 'suspicious' THEN ${incidentKeyOf("pending")}
@@ -105,7 +105,7 @@ const statement = `
         AND EXISTS (SELECT FROM public.alerts event
                     WHERE event.issuance_id = pending.issuance_id AND event.event_number IS NOT NULL
                       AND event.severity = 'info' AND ${sameCertificateBody("event", "pending")}) AS is_escalation
-    FROM json_to_recordset($1::json)
+    FROM pg_catalog.json_to_recordset($1::json)
            AS v(id bigint, issuance_id text, severity text, match_basis text, inventory_row text, reason text,
                 follows_known boolean, reason_after_other text, row_tbs_sha256 text, closable bigint[], claim boolean)
     JOIN public.alerts pending
@@ -118,13 +118,13 @@ const statement = `
     -- A certificate without DER is not called suspicious while one with DER of its issuance has its grace: that one may
     -- be the same certificate, and known. It waits for one grace more at most.
     WHERE NOT (v.severity = 'suspicious' AND pending.der_state IS NULL
-               AND now() < pending.judge_at + (pending.judge_at - pending.recorded_at)
+               AND pg_catalog.now() < pending.judge_at + (pending.judge_at - pending.recorded_at)
                AND EXISTS (SELECT FROM public.alerts better
                            WHERE better.issuance_id = pending.issuance_id AND better.severity = 'pending'
-                             AND better.der_state = 'read' AND better.judge_at > now()))
+                             AND better.der_state = 'read' AND better.judge_at > pg_catalog.now()))
     FOR UPDATE OF pending SKIP LOCKED
   ), target AS (
-    SELECT j.id, j.merge_into, array_prepend(j.certificate_key, j.other_keys) AS keys, j.tbs_sha256, j.excused_by, j.excuse_key, j.payload
+    SELECT j.id, j.merge_into, pg_catalog.array_prepend(j.certificate_key, j.other_keys) AS keys, j.tbs_sha256, j.excused_by, j.excuse_key, j.payload
     FROM judged j
     JOIN public.alerts event ON event.id = j.merge_into
       -- Read again under the lock: another replica may have given the event a TBS hash meanwhile.
@@ -138,7 +138,7 @@ const statement = `
     UPDATE public.alerts event
     -- From now on nothing with another TBS hash merges into it: a copy that comes after the all-clear is a new
     -- incident.
-    SET cleared_at = now(), tbs_sha256 = COALESCE(event.tbs_sha256, c.tbs_sha256, c.row_tbs_sha256),
+    SET cleared_at = pg_catalog.now(), tbs_sha256 = COALESCE(event.tbs_sha256, c.tbs_sha256, c.row_tbs_sha256),
         incident_key = c.incident_key
     FROM closing c WHERE event.id = c.closes
     RETURNING c.id
@@ -151,19 +151,19 @@ const statement = `
         event_type = CASE WHEN j.is_escalation THEN 'certificate.escalated'
                           WHEN j.severity = 'suspicious' THEN 'certificate.suspicious'
                           WHEN j.closes IS NOT NULL THEN 'certificate.cleared' ELSE 'certificate.known' END,
-        next_attempt_at = CASE WHEN j.is_to_deliver THEN now() END,
+        next_attempt_at = CASE WHEN j.is_to_deliver THEN pg_catalog.now() END,
         -- An all-clear waits until its page is delivered: claimDeliveries sees to that.
         lease_until = CASE WHEN j.is_to_deliver AND j.claim AND j.closes IS NULL
-                           THEN clock_timestamp() + $3::float8 * interval '1 second' END
+                           THEN pg_catalog.clock_timestamp() + $3::float8 * interval '1 second' END
     FROM judged j
     WHERE a.id = j.id AND j.merge_into IS NULL AND (j.closes IS NULL OR j.id IN (SELECT id FROM closed))
-    RETURNING a.id, a.event_type, a.incident_key, a.reason, to_json(a.lease_until) #>> '{}' AS lease, a.attempts,
+    RETURNING a.id, a.event_type, a.incident_key, a.reason, pg_catalog.to_json(a.lease_until) #>> '{}'::text[] AS lease, a.attempts,
               CASE WHEN a.lease_until IS NOT NULL THEN a.payload END AS payload, ${eventBytesOf("a")} AS bytes
   ), merged AS (
     UPDATE public.alerts event
-    SET merged_keys = CASE WHEN cardinality(event.merged_keys) >= ${maxMergedKeys} THEN event.merged_keys
-                           ELSE event.merged_keys || t.keys END,
-        tbs_sha256 = COALESCE(event.tbs_sha256, t.tbs_sha256), merged_at = now(),
+    SET merged_keys = CASE WHEN pg_catalog.cardinality(event.merged_keys) >= ${maxMergedKeys} THEN event.merged_keys
+                           ELSE pg_catalog.array_cat(event.merged_keys, t.keys) END,
+        tbs_sha256 = COALESCE(event.tbs_sha256, t.tbs_sha256), merged_at = pg_catalog.now(),
         excused_by = COALESCE(event.excused_by, t.excused_by),
         excuse_key = COALESCE(event.excuse_key, CASE WHEN event.severity = 'info' THEN t.excuse_key END),
         excuse_until = COALESCE(event.excuse_until, CASE WHEN event.severity = 'info' THEN ${notAfterOf("t")} END)
@@ -174,10 +174,10 @@ const statement = `
   ), exposed AS (${exposed("judged", "$2::boolean")})
   SELECT j.id, j.severity, e.id IS NOT NULL AS "isEvent", j.match_basis AS "matchBasis",
          COALESCE(e.reason, j.reason) AS reason, COALESCE(e.event_type, '') AS "eventType",
-         e.incident_key AS "incidentKey", j.matched AS "matchedEntries", j.payload -> 'matched_sans' AS "matchedSans", j.issuer,
+         e.incident_key AS "incidentKey", j.matched AS "matchedEntries", j.payload -> 'matched_sans'::text AS "matchedSans", j.issuer,
          e.lease, e.attempts, j.issuance_id AS "issuanceId", e.payload, e.bytes
   FROM judged j LEFT JOIN events e ON e.id = j.id
   WHERE e.id IS NOT NULL OR j.id IN (SELECT id FROM merged)
   UNION ALL
-  SELECT id, severity, true, match_basis, reason, 'certificate.escalated', NULL, matched, payload -> 'matched_sans', issuer,
+  SELECT id, severity, true, match_basis, reason, 'certificate.escalated', NULL, matched, payload -> 'matched_sans'::text, issuer,
          NULL, 0, NULL, NULL, NULL FROM exposed`;

@@ -73,11 +73,11 @@ async function readPage(db: Queryable, options: ListOptions & { beforeId: number
             AND a.id < $4
           ORDER BY a.id DESC LIMIT $3
         ), counted AS (
-          SELECT id, row_number() OVER newest_first AS place, sum(bytes) OVER newest_first AS total FROM newest
+          SELECT id, pg_catalog.row_number() OVER newest_first AS place, pg_catalog.sum(bytes) OVER newest_first AS total FROM newest
           WINDOW newest_first AS (ORDER BY id DESC)
         )
         SELECT a.id, COALESCE(EXTRACT(EPOCH FROM recorded_at), seen_at)::float8 AS at, severity, ${state} AS state,
-               COALESCE(payload -> 'matched_sans', sans) AS names, matched, issuer, match_basis AS basis, reason,
+               COALESCE(payload -> 'matched_sans'::text, sans) AS names, matched, issuer, match_basis AS basis, reason,
                fingerprint, issuance_id, seen_at, attempts, last_error
         FROM counted c JOIN public.alerts a ON a.id = c.id
         WHERE c.place = 1 OR c.total <= ${largeReadBytes}

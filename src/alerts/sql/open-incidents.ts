@@ -19,7 +19,8 @@ export async function openIncidentsWithoutTbs(
     {
       name: "find open incidents",
       text: `WITH counted AS (
-               SELECT a.id, row_number() OVER by_id AS place, sum(${rowBytesOf("a")}) OVER by_id AS total
+               SELECT a.id, pg_catalog.row_number() OVER by_id AS place,
+                      (pg_catalog.sum(${rowBytesOf("a")}) OVER by_id)::bigint AS total
                FROM public.alerts a
                WHERE a.issuance_id = ANY ($1::text[]) AND ${isOpen} AND a.tbs_sha256 IS NULL AND a.id > $2
                WINDOW by_id AS (ORDER BY a.id)
@@ -61,7 +62,7 @@ export async function openIncidents(
       text: `SELECT a.id, a.issuance_id AS "issuanceId", a.fingerprint, a.tbs_sha256 AS "tbsSha256",
                     a.der_state AS "derState"
              FROM public.alerts a
-             WHERE ${isOpen} AND a.recorded_at > now() - $1::float8 * interval '1 second' AND a.id > $2
+             WHERE ${isOpen} AND a.recorded_at > pg_catalog.now() - $1::float8 * interval '1 second' AND a.id > $2
              ORDER BY a.id LIMIT $3`,
       values: [options.withinSeconds, options.afterId, options.limit],
     },
@@ -80,7 +81,7 @@ export async function withUpdateTypes(
   const rows = await db.query<{ id: number; updateType: string | null }>(
     {
       name: "find open incidents",
-      text: `SELECT a.id, a.payload ->> 'update_type' AS "updateType" FROM public.alerts a WHERE a.id = ANY ($1::bigint[])`,
+      text: `SELECT a.id, a.payload ->> 'update_type'::text AS "updateType" FROM public.alerts a WHERE a.id = ANY ($1::bigint[])`,
       values: [incidents.map(({ id }) => id)],
     },
     deadlineMs,

@@ -12,9 +12,9 @@ interface PruneOptions {
  * `recorded_at` and the last merge counts: a wrong clock of a feed never prunes a new row, and a merged certificate
  * stays known for the whole retention.
  */
-const isOver = `seen_at < EXTRACT(EPOCH FROM now()) - $1::float8
-  AND (recorded_at IS NULL OR recorded_at < now() - $1::float8 * interval '1 second')
-  AND (merged_at IS NULL OR merged_at < now() - $1::float8 * interval '1 second')
+const isOver = `seen_at < (EXTRACT(EPOCH FROM pg_catalog.now())::float8 - $1::float8)::bigint
+  AND (recorded_at IS NULL OR recorded_at < pg_catalog.now() - $1::float8 * interval '1 second')
+  AND (merged_at IS NULL OR merged_at < pg_catalog.now() - $1::float8 * interval '1 second')
   AND next_attempt_at IS NULL AND severity <> 'pending'`;
 
 /**
@@ -22,7 +22,7 @@ const isOver = `seen_at < EXTRACT(EPOCH FROM now()) - $1::float8
  * `not_after`. Rows of version 0.1.0 hold it by `excused_by` alone.
  */
 const holdsExcuse = `((excuse_key IS NOT NULL OR match_basis = 'serial' AND excused_by IS NOT NULL)
-  AND COALESCE(excuse_until, ${notAfterOf("alerts")}, 0) >= EXTRACT(EPOCH FROM now()) - $1::float8)`;
+  AND COALESCE(excuse_until, ${notAfterOf("alerts")}, 0) >= (EXTRACT(EPOCH FROM pg_catalog.now())::float8 - $1::float8)::bigint)`;
 
 /**
  * Deletes up to `limit` rows that are older than the retention and have no work left. A row that holds an excuse stays,
@@ -44,7 +44,7 @@ export async function pruneAlerts(
             ORDER BY seen_at LIMIT $2 FOR UPDATE SKIP LOCKED))
           RETURNING delivered
         )
-        SELECT count(*)::int AS deleted, (count(*) FILTER (WHERE NOT delivered))::int AS undelivered FROM deleted`,
+        SELECT pg_catalog.count(*)::int AS deleted, (pg_catalog.count(*) FILTER (WHERE NOT delivered))::int AS undelivered FROM deleted`,
       values: [retentionSeconds, limit],
     },
     deadlineMs,

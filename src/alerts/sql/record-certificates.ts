@@ -24,15 +24,16 @@ export async function recordCertificates(
         SELECT r.certificate_key, r.other_keys, r.issuance_id, r.tbs_sha256, r.der_state, r.serial_key, r.fingerprint,
                r.sans, r.matched, r.issuer,
                -- A feed's clock that runs ahead must not keep the row from being pruned.
-               CASE WHEN r.seen_at > EXTRACT(EPOCH FROM now()) + 3600 THEN EXTRACT(EPOCH FROM now())::bigint ELSE r.seen_at END,
-               r.payload, LEAST(r.row_bytes, 2147483647)::integer, r.last_error, 'pending', now(),
+               CASE WHEN r.seen_at > EXTRACT(EPOCH FROM pg_catalog.now())::bigint + 3600
+                    THEN EXTRACT(EPOCH FROM pg_catalog.now())::bigint ELSE r.seen_at END,
+               r.payload, LEAST(r.row_bytes, 2147483647)::integer, r.last_error, 'pending', pg_catalog.now(),
                -- Two messages that are one certificate have one grace: the first one's.
-               LEAST(now() + $2::float8 * interval '1 second',
-                     (SELECT min(twin.judge_at) FROM public.alerts twin
+               LEAST(pg_catalog.now() + $2::float8 * interval '1 second',
+                     (SELECT pg_catalog.min(twin.judge_at) FROM public.alerts twin
                       WHERE twin.certificate_key = ANY (r.other_keys) AND twin.issuance_id = r.issuance_id
                         AND twin.severity = 'pending')),
-               CASE WHEN $3::boolean THEN now() END
-        FROM json_to_recordset($1::json) AS r(certificate_key text, other_keys text[], earlier_key text,
+               CASE WHEN $3::boolean THEN pg_catalog.now() END
+        FROM pg_catalog.json_to_recordset($1::json) AS r(certificate_key text, other_keys text[], earlier_key text,
                earlier_tbs_sha256 text, issuance_id text, tbs_sha256 text, der_state text, serial_key text, fingerprint text,
                sans jsonb, matched jsonb, issuer text, seen_at bigint, payload jsonb, row_bytes bigint, last_error text)
         -- merged_keys has the keys of what was merged, and the other keys of the certificates: a message without DER

@@ -18,7 +18,7 @@ export interface Redelivered {
 const toRedeliver = `
   severity IN ('info', 'suspicious') AND recorded_at IS NOT NULL AND NOT delivered AND next_attempt_at IS NULL
   AND (given_up_at IS NOT NULL OR $2::boolean)
-  AND ($1::float8 IS NULL OR COALESCE(given_up_at, recorded_at) >= to_timestamp($1))`;
+  AND ($1::float8 IS NULL OR COALESCE(given_up_at, recorded_at) >= pg_catalog.to_timestamp($1))`;
 
 /**
  * Makes given-up events due again, with no attempt used up, in one statement. Passes over events that are due already,
@@ -32,11 +32,11 @@ export async function redeliver(db: Queryable, options: RedeliverOptions): Promi
       text: `
         WITH due AS (
           UPDATE public.alerts
-          SET next_attempt_at = now(), lease_until = NULL, attempts = 0, expired_claims = 0, given_up_at = NULL
+          SET next_attempt_at = pg_catalog.now(), lease_until = NULL, attempts = 0, expired_claims = 0, given_up_at = NULL
           WHERE id = ANY (ARRAY(SELECT id FROM public.alerts WHERE ${toRedeliver} FOR UPDATE SKIP LOCKED))
           RETURNING severity
         )
-        SELECT severity, count(*)::int AS count FROM due GROUP BY severity ORDER BY severity DESC`,
+        SELECT severity, pg_catalog.count(*)::int AS count FROM due GROUP BY severity ORDER BY severity DESC`,
       values: [options.sinceEpochSeconds, options.includeObserved],
     },
     options.deadlineMs,
@@ -48,7 +48,7 @@ export async function countRedeliverable(db: Queryable, options: RedeliverOption
   return await db.query<Redelivered>(
     {
       name: "count redeliverable alerts",
-      text: `SELECT severity, count(*)::int AS count FROM public.alerts WHERE ${toRedeliver}
+      text: `SELECT severity, pg_catalog.count(*)::int AS count FROM public.alerts WHERE ${toRedeliver}
              GROUP BY severity ORDER BY severity DESC`,
       values: [options.sinceEpochSeconds, options.includeObserved],
     },

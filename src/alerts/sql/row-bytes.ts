@@ -17,7 +17,7 @@ export const maxForeignEventBytes = 16 * 1024 * 1024;
 const uncompressed = (stored: string) => `(${stored} + 64 * GREATEST(${stored} - 2000, 0))`;
 
 const storedSize = (row: string, columns: string[]) =>
-  `(${columns.map((column) => `COALESCE(pg_column_size(${row}.${column}), 0)::bigint`).join(" + ")})`;
+  `(${columns.map((column) => `COALESCE(pg_catalog.pg_column_size(${row}.${column}), 0)::bigint`).join(" + ")})`;
 
 /**
  * SQL: about how many bytes a row of `public.alerts` takes in memory once its names are read. Never NULL; costs

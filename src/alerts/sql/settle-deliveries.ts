@@ -24,7 +24,7 @@ export async function settleDeliveries(
       name: "settle deliveries",
       text: `
         WITH outcome AS (
-          SELECT * FROM json_to_recordset($1::json)
+          SELECT * FROM pg_catalog.json_to_recordset($1::json)
             AS o(id bigint, issuance_id text, lease text, delivered boolean, error text, postponed boolean,
                  retry_after_seconds float8)
         ), free AS (
@@ -33,13 +33,13 @@ export async function settleDeliveries(
         ), settled AS (
           UPDATE public.alerts a
           SET delivered = o.delivered,
-              delivered_at = CASE WHEN o.delivered THEN now() END,
+              delivered_at = CASE WHEN o.delivered THEN pg_catalog.now() END,
               attempts = a.attempts + (NOT o.postponed)::int,
               postponed_since = CASE WHEN o.postponed AND o.retry_after_seconds IS NOT NULL
-                                     THEN COALESCE(a.postponed_since, now()) END,
+                                     THEN COALESCE(a.postponed_since, pg_catalog.now()) END,
               last_error = CASE WHEN o.delivered THEN a.last_error ELSE o.error END,
-              next_attempt_at = now() + o.retry_after_seconds * interval '1 second',
-              given_up_at = CASE WHEN NOT o.delivered AND o.retry_after_seconds IS NULL THEN now() END,
+              next_attempt_at = pg_catalog.now() + o.retry_after_seconds * interval '1 second',
+              given_up_at = CASE WHEN NOT o.delivered AND o.retry_after_seconds IS NULL THEN pg_catalog.now() END,
               lease_until = NULL
           FROM free o WHERE a.id = o.id
         )
@@ -66,7 +66,7 @@ export async function releaseDeliveries(
       name: "release deliveries",
       text: `
         UPDATE public.alerts SET lease_until = NULL WHERE id = ANY (ARRAY(
-          SELECT a.id FROM json_to_recordset($1::json) AS c(id bigint, lease text)
+          SELECT a.id FROM pg_catalog.json_to_recordset($1::json) AS c(id bigint, lease text)
           JOIN public.alerts a ON a.id = c.id AND a.lease_until = c.lease::timestamptz
           FOR UPDATE OF a SKIP LOCKED))`,
       values: [toJson(claims)],

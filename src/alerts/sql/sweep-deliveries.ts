@@ -16,13 +16,13 @@ export async function giveUpExpired(db: Database, deadlineMs: number): Promise<n
       name: "give up expired claims",
       text: `
         UPDATE public.alerts
-        SET given_up_at = now(), next_attempt_at = NULL, lease_until = NULL, postponed_since = NULL,
+        SET given_up_at = pg_catalog.now(), next_attempt_at = NULL, lease_until = NULL, postponed_since = NULL,
             expired_claims = ${expiredClaims},
-            last_error = 'claimed ' || ${expiredClaims} || ' times without an outcome: the process ended or stalled each time'
+            last_error = 'claimed ' || ${expiredClaims}::text || ' times without an outcome: the process ended or stalled each time'
         WHERE id = ANY (ARRAY(
           SELECT id FROM public.alerts
           WHERE next_attempt_at IS NOT NULL AND severity <> 'pending' AND ${expiredClaims} >= $1
-            AND (lease_until IS NULL OR lease_until <= now())
+            AND (lease_until IS NULL OR lease_until <= pg_catalog.now())
           FOR UPDATE SKIP LOCKED))
         RETURNING id`,
       values: [maxExpiredClaims],
@@ -41,10 +41,10 @@ export async function adoptObserved(db: Database, deadlineMs: number): Promise<n
     {
       name: "adopt observed alerts",
       text: `
-        UPDATE public.alerts SET next_attempt_at = now()
+        UPDATE public.alerts SET next_attempt_at = pg_catalog.now()
         WHERE id = ANY (ARRAY(
           SELECT id FROM public.alerts
-          WHERE recorded_at > now() - interval '1 hour' AND next_attempt_at IS NULL AND given_up_at IS NULL
+          WHERE recorded_at > pg_catalog.now() - interval '1 hour' AND next_attempt_at IS NULL AND given_up_at IS NULL
             AND NOT delivered AND severity <> 'pending'
           FOR UPDATE SKIP LOCKED))
         RETURNING id`,

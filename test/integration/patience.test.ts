@@ -1,4 +1,4 @@
-import { beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { concurrency } from "../../src/alerts/held-events.ts";
 import { Patience } from "../../src/alerts/patience.ts";
 import type { Severity } from "../../src/alerts/payload.ts";
@@ -6,6 +6,7 @@ import { type Behaviour, type Delivery, startWebhookReceiver } from "../../src/d
 import { openAnyDatabase } from "../program/bed.ts";
 import { openReplicas, type Replica, startAfresh } from "../support/outbox.ts";
 import { final, insertInventory, inventoryRow, ours, theirs } from "../support/updates.ts";
+import { waitUntil } from "../support/wait.ts";
 
 // Receivers that take so many alerts in so much time and refuse the rest, as Slack and Discord do. A second of theirs is
 // 50 ms here.
@@ -129,7 +130,7 @@ describe("a receiver that asks for patience", () => {
       const { url, close } = await startWebhookReceiver({ respond: receiver.respond });
       await makeEvents(suspiciousCount);
       const stop = start(replica, url);
-      await vi.waitFor(async () => expect(await waiting()).toBe(0), { timeout: 60_000, interval: 50 });
+      await waitUntil("the last alert to be delivered", waiting, (count) => count === 0);
       await stop();
       await close();
       await expectAllTaken(receiver, total);
@@ -145,12 +146,16 @@ describe("a receiver that asks for patience", () => {
       const { url, close } = await startWebhookReceiver({ respond: receiver.respond });
       await makeEvents(suspiciousCount);
       const stopFirst = start(replica, url);
-      await vi.waitFor(() => expect(receiver.taken.length).toBeGreaterThan(5), { timeout: 30_000 });
+      await waitUntil(
+        "the first alerts",
+        () => receiver.taken.length,
+        (count) => count > 5,
+      );
       await stopFirst();
       const { requests } = receiver;
       const { length } = receiver.taken;
       const stops = [start(replica, url), start(other, url)];
-      await vi.waitFor(async () => expect(await waiting()).toBe(0), { timeout: 60_000, interval: 50 });
+      await waitUntil("the last alert to be delivered", waiting, (count) => count === 0);
       for (const stop of stops) await stop();
       await close();
       await expectAllTaken(receiver, total);

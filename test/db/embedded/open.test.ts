@@ -5,7 +5,7 @@ import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import pg from "pg";
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { parseDsn } from "../../../src/db/dsn.ts";
 import { type Embedded, EmbeddedError, openEmbedded } from "../../../src/db/embedded/open.ts";
 import { errorKind } from "../../../src/db/errors.ts";
@@ -13,7 +13,7 @@ import { type Database, openPool } from "../../../src/db/pool.ts";
 import { byHand } from "../../support/by-hand.ts";
 import { embeddedDir } from "../../support/embedded.ts";
 import { describeIfAvailable, missing } from "../../support/skip.ts";
-import { patienceMs } from "../../support/wait.ts";
+import { waitUntil } from "../../support/wait.ts";
 
 /** Cleanups of the running test, last in, first out. */
 const cleanups: (() => unknown)[] = [];
@@ -145,7 +145,11 @@ describe("the embedded database", () => {
     const umask = process.umask(0);
     try {
       await openAt(dataDir);
-      await vi.waitFor(() => expect(seen.size).toBeGreaterThan(0), { timeout: patienceMs });
+      await waitUntil(
+        "the socket to be seen",
+        () => seen.size,
+        (count) => count > 0,
+      );
     } finally {
       process.umask(umask);
       watcher.close();

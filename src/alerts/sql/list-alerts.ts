@@ -69,11 +69,13 @@ async function readPage(db: Queryable, options: ListOptions & { beforeId: number
         WITH newest AS (
           SELECT a.id, ${rowBytesOf("a")} AS bytes FROM public.alerts a
           WHERE ($1::text IS NULL OR a.severity = $1)
-            AND ($2::float8 IS NULL OR COALESCE(EXTRACT(EPOCH FROM a.recorded_at), a.seen_at) >= $2)
+            AND ($2::float8 IS NULL OR COALESCE(EXTRACT(EPOCH FROM a.recorded_at)::float8, a.seen_at) >= $2)
             AND a.id < $4
           ORDER BY a.id DESC LIMIT $3
         ), counted AS (
-          SELECT id, pg_catalog.row_number() OVER newest_first AS place, pg_catalog.sum(bytes) OVER newest_first AS total FROM newest
+          SELECT id, pg_catalog.row_number() OVER newest_first AS place,
+                 (pg_catalog.sum(bytes) OVER newest_first)::bigint AS total
+          FROM newest
           WINDOW newest_first AS (ORDER BY id DESC)
         )
         SELECT a.id, COALESCE(EXTRACT(EPOCH FROM recorded_at), seen_at)::float8 AS at, severity, ${state} AS state,

@@ -125,6 +125,7 @@ export function alertFor(own: OwnCertificate, basis: MatchBasis): CertificateRow
     earlier_tbs_sha256: null,
     der_state: "read",
     serial_key: strange(32),
+    der: null,
     issuance_id: strange(32),
     tbs_sha256: hasOwnTbs ? own.tbsSha256 : strange(32),
     fingerprint,

@@ -1,4 +1,5 @@
 import type { CertUpdate } from "../feed/message.ts";
+import type { DerReading } from "../issuance/certificate.ts";
 import type { Evidence } from "../issuance/evidence.ts";
 import { identify } from "../issuance/identity.ts";
 import type { PendingCertificate } from "../issuance/pending.ts";
@@ -6,6 +7,9 @@ import type { Match } from "../watchlist/matcher.ts";
 import { fitRecordedPayload } from "./fit-payload.ts";
 import type { CertificateRow } from "./outbox.ts";
 import { toRecordedPayload } from "./payload.ts";
+
+/** A certificate with 2,000 names has 60 kB. */
+const maxDerBytes = 65_536;
 
 /**
  * A matched certificate as it is recorded.
@@ -27,6 +31,7 @@ export function toCertificateRow(received: CertUpdate, evidence: Evidence, match
     issuance_id: issuanceId,
     der_state: reading?.state ?? null,
     serial_key: serialKey,
+    der: derToKeep(received, reading),
     tbs_sha256: tbsSha256,
     fingerprint: update.fingerprintSha1 ?? "",
     sans: update.allDomains,
@@ -37,6 +42,13 @@ export function toCertificateRow(received: CertUpdate, evidence: Evidence, match
     last_error: null,
   };
   return { ...row, row_bytes: approximateBytes(row) };
+}
+
+/** The DER in base64, if it is a certificate and not too large to be kept. */
+function derToKeep({ asDerBase64 }: CertUpdate, reading: DerReading | null): string | null {
+  if (asDerBase64 === null || reading === null || reading.state === "junk") return null;
+  const der = Buffer.from(asDerBase64, "base64");
+  return der.length <= maxDerBytes ? der.toString("base64") : null;
 }
 
 /** A recorded row as `dueCertificates` would read it back. */
@@ -58,6 +70,7 @@ export function toPending(id: number, row: CertificateRow): PendingCertificate {
     notBefore: payload.not_before ?? null,
     notAfter: payload.not_after ?? null,
     updateType: payload.update_type ?? null,
+    seenAt: row.seen_at,
   };
 }
 

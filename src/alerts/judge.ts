@@ -1,4 +1,4 @@
-import { errorKind, sqlState } from "../db/errors.ts";
+import { errorKind, isRuleOfTable, sqlState, violatedConstraint } from "../db/errors.ts";
 import type { Database } from "../db/pool.ts";
 import { Inventory } from "../inventory/recognise.ts";
 import type { PendingCertificate } from "../issuance/pending.ts";
@@ -31,8 +31,8 @@ const maxLeftAlone = 5_000;
  */
 const lockedMs = 200;
 const deadlineMs = 15_000;
-/** SQLSTATEs that mean that another replica was faster: unique violation, deadlock. */
-const conflicts = ["23505", "40P01"];
+/** The unique indexes by which another replica was faster. */
+const raceIndexes = ["alerts_event", "alerts_excuse_key", "alerts_excused_by", "alerts_certificate_key"];
 /** How often another replica may be faster before this one backs off. */
 const maxConflicts = 5;
 
@@ -125,11 +125,11 @@ export class Judge {
         if (!options.onlyKnown) for (const { id } of passedOver) this.#leaveAlone(id, lockedMs);
         rest = isOneByOne ? rest.slice(1) : later;
       } catch (error) {
-        if (conflicts.includes(sqlState(error) ?? "")) {
+        if (isLostRace(error)) {
           // Another replica judged one of these issuances at this moment: look again and find its event.
           if (conflictsLeft === 0) throw error;
           conflictsLeft -= 1;
-        } else if (errorKind(error) !== "bad-data") {
+        } else if (errorKind(error) !== "bad-data" && !isRuleOfTable(error)) {
           throw error;
         } else if (isOneByOne) {
           onError(error);
@@ -218,4 +218,10 @@ export class Judge {
   #leaveAlone(id: number, forMs: number): void {
     if (this.#leftAlone.size < maxLeftAlone) this.#leftAlone.set(id, performance.now() + forMs);
   }
+}
+
+/** Whether another replica judged one of these issuances, or took one of these excuses, at this moment. */
+function isLostRace(error: unknown): boolean {
+  const isDeadlock = sqlState(error) === "40P01";
+  return isDeadlock || raceIndexes.includes(violatedConstraint(error) ?? "");
 }

@@ -26,6 +26,8 @@ export interface CertificateRow {
   tbs_sha256: string | null;
   der_state: DerState | null;
   serial_key: string | null;
+  /** The certificate, base64; `null` without DER, and if it is larger than 64 kB. */
+  der: string | null;
   /** 40 hex digits, or empty. */
   fingerprint: string;
   sans: string[];

@@ -1,10 +1,12 @@
 import type { Database } from "../db/pool.ts";
 import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
-import { pruneAlerts, reduceExcuses } from "./sql/prune-alerts.ts";
+import { limitKeptCertificates, pruneAlerts, reduceExcuses } from "./sql/prune-alerts.ts";
 
 const batchSize = 5_000;
 const deadlineMs = 30_000;
+/** Certificates of `pending` rows and `suspicious` events are kept up to 1 GiB in all. */
+const maxKeptCertificateBytes = 2 ** 30;
 
 export interface PrunerOptions {
   db: Database;
@@ -27,6 +29,7 @@ export function createPruner({ db, log, intervalSeconds, retentionSeconds, onErr
       const reduced = await reduceExcuses(db, options);
       if (batch.deleted < batchSize && reduced < batchSize) break;
     }
+    await limitKeptCertificates(db, { maxBytes: maxKeptCertificateBytes, deadlineMs });
     if (deleted > 0) log.info({ deleted, undelivered }, "deleted alerts older than the retention");
     return intervalSeconds * 1000;
   };

@@ -1,14 +1,16 @@
+import { setTimeout as pause } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
-import { errorKind, errorMessage } from "../db/errors.ts";
+import { errorKind, errorMessage, isRuleOfTable } from "../db/errors.ts";
 import type { Database } from "../db/pool.ts";
 import type { CertUpdate } from "../feed/message.ts";
 import { type Evidence, weigh } from "../issuance/evidence.ts";
 import type { PendingCertificate } from "../issuance/pending.ts";
-import { flushed, type Logger, lossLog, RateLimitedLog } from "../log.ts";
+import { flushed, type Logger, lossLog } from "../log.ts";
 import { Loop, settledWithin } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Match } from "../watchlist/matcher.ts";
 import { stripped, toCertificateRow, toPending } from "./certificate-row.ts";
+import { ContradictionReport } from "./contradiction-report.ts";
 import type { CertificateRow } from "./outbox.ts";
 import { recordCertificates } from "./sql/record-certificates.ts";
 import { WaitingCertificates } from "./waiting.ts";
@@ -53,17 +55,18 @@ export class Recorder {
    */
   readonly #recorded = new LRUCache<string, true>({ max: rememberedCertificates });
   #lostSessions = 0;
-  readonly #quietLog = new RateLimitedLog();
+  readonly #contradictions: ContradictionReport;
 
   constructor(options: RecorderOptions) {
     this.#options = options;
+    this.#contradictions = new ContradictionReport(options);
     this.loop = new Loop({ name: "recorder", step: () => this.#recordBatch(), onError: options.onError });
   }
 
   /** Takes a matched certificate. Returns at once and never throws. */
   add(update: CertUpdate, match: Match): void {
     const evidence = weigh(update);
-    this.#reportContradictions(update, evidence);
+    this.#contradictions.report(update, evidence);
     const row = toCertificateRow(update, evidence, this.#matchOfBoth(update, evidence, match));
     if (this.#isRecorded(row.certificate_key) || this.#waiting.has(row.certificate_key)) return;
     if (!this.#waiting.add(row)) {
@@ -80,24 +83,6 @@ export class Recorder {
     return this.#options.match([...received.allDomains, ...update.allDomains]) ?? match;
   }
 
-  #reportContradictions({ sourceUrl, certIndex }: CertUpdate, { update, contradictions }: Evidence): void {
-    if (contradictions.length === 0) return;
-    const { metrics, log } = this.#options;
-    metrics.contradictions.inc();
-    this.#quietLog.once("contradiction", (suppressed) => {
-      log.warn(
-        {
-          contradictions,
-          fingerprint_sha1: update.fingerprintSha1,
-          log_url: sourceUrl,
-          cert_index: certIndex,
-          suppressed,
-        },
-        "a feed says something else of a certificate than the certificate itself: the certificate is believed",
-      );
-    });
-  }
-
   /** How many certificates wait in memory for their commit. */
   get waiting(): number {
     return this.#waiting.size;
@@ -112,12 +97,14 @@ export class Recorder {
   async drain(timeoutMs: number): Promise<number> {
     const endMs = performance.now() + timeoutMs;
     await settledWithin(this.loop.stop(), timeoutMs);
+    this.#waiting.endWaits();
     while (this.#waiting.size > 0 && performance.now() < endMs) {
       try {
-        await this.#recordBatch(Math.min(deadlineMs, endMs - performance.now()));
+        const waitMs = await this.#recordBatch(Math.min(deadlineMs, endMs - performance.now()));
+        if (this.#waiting.size > 0 && waitMs > 0) await pause(Math.min(waitMs, endMs - performance.now()));
       } catch (error) {
         this.#options.onError(error);
-        await new Promise((resolve) => setTimeout(resolve, 250));
+        await pause(250);
       }
     }
     const lost = this.#waiting.size;
@@ -141,24 +128,29 @@ export class Recorder {
 
   async #recordBatch(queryDeadlineMs = deadlineMs): Promise<number> {
     const rows = this.#waiting.nextBatch();
-    if (rows.length === 0) return Number.POSITIVE_INFINITY;
+    if (rows.length === 0) return this.#waiting.waitMs;
     try {
       await this.#record(rows, queryDeadlineMs);
     } catch (error) {
-      if (errorKind(error) !== "bad-data") throw error;
+      if (errorKind(error) !== "bad-data" && !isRuleOfTable(error)) throw error;
       await this.#recordOneByOne(rows, queryDeadlineMs);
     }
-    return this.#waiting.size > 0 ? 0 : Number.POSITIVE_INFINITY;
+    return this.#waiting.waitMs;
   }
 
-  /** For a batch that the database refused for its values: one bad row must not take its neighbours along. */
+  /** For a batch that the database refused: one refused row must not take its neighbours along. */
   async #recordOneByOne(rows: CertificateRow[], queryDeadlineMs: number): Promise<void> {
     for (const row of rows) {
       try {
         await this.#record([row], queryDeadlineMs);
       } catch (error) {
-        if (errorKind(error) !== "bad-data") throw error;
-        await this.#recordStripped(row, error, queryDeadlineMs);
+        if (isRuleOfTable(error)) {
+          // A rule of the table, not the row's fault. Until somebody mends the table the row is tried again and again.
+          this.#options.onError(error);
+          this.#waiting.stepAside(row.certificate_key);
+        } else if (errorKind(error) === "bad-data") {
+          await this.#recordStripped(row, error, queryDeadlineMs);
+        } else throw error;
       }
     }
   }

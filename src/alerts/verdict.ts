@@ -4,6 +4,9 @@ import type { PendingCertificate } from "../issuance/pending.ts";
 import type { Verdict } from "./outbox.ts";
 import type { Clearance } from "./sql/clear-incidents.ts";
 
+/** The range of Date, seconds (ECMA-262, section 21.4.1.1). */
+const maxDateSeconds = 8.64e12;
+
 /** The verdict on a certificate, from what the inventory said of it, with the sentence that a person reads. */
 export function verdictOf(
   certificate: PendingCertificate,
@@ -14,7 +17,7 @@ export function verdictOf(
   const isKnown = basis !== "none";
   const reason = isKnown
     ? knownReasons[basis](certificate)
-    : unknownReason(certificate, recognition, precertMatch);
+    : `${expiredSentence(certificate)}${unknownReason(certificate, recognition, precertMatch)}`;
   return {
     id: certificate.id,
     issuance_id: certificate.issuanceId,
@@ -60,6 +63,12 @@ const knownReasons = {
         : "it has no TBS hash there, so the rest was not compared."
     }`,
 };
+
+/** A server that replays old log entries brings certificates that are of no use any more. */
+function expiredSentence({ notAfter, seenAt }: PendingCertificate): string {
+  if (notAfter === null || notAfter >= seenAt || notAfter < -maxDateSeconds) return "";
+  return `Expired on ${new Date(notAfter * 1000).toISOString().slice(0, 10)}, before it was seen. `;
+}
 
 function unknownReason(
   certificate: PendingCertificate,

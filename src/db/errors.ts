@@ -43,7 +43,8 @@ export const kindBySqlState: Readonly<Record<string, ErrorKind>> = {
   "08P01": "fatal", // protocol violation: client and server do not speak the same protocol
   "21": "bad-data", // cardinality violation: the same key twice in one ON CONFLICT statement
   "22": "bad-data",
-  "23": "bad-data", // a caller that expects a duplicate (23505) must ask `sqlState` for it
+  "2200H": "fatal", // the sequence of the ids has no number left
+  "23": "fatal", // constraints, and a missing partition: see `isRuleOfTable`
   "25006": "retryable", // read-only: the primary was demoted, or this host is a standby
   "25P03": "retryable", // the server ended an idle transaction
   "25P04": "retryable", // transaction_timeout
@@ -98,6 +99,30 @@ export function errorKind(error: unknown): ErrorKind {
   const code = (error as { code?: unknown } | null | undefined)?.code;
   if (typeof code === "string") return retryableCodes.has(code) ? "retryable" : "fatal";
   return error instanceof ConnectionError ? "retryable" : "fatal";
+}
+
+/** SQLSTATEs and classes by which a table refuses a row, whatever the row's values are. */
+const rulesOfTable = [
+  "09", // a trigger
+  "2200H", // the sequence
+  "23", // a constraint, or a missing partition
+  "27", // a trigger that changes the row again
+  "44", // WITH CHECK OPTION
+  "P0", // RAISE in a trigger
+];
+
+/**
+ * Returns whether a table refuses a row by a rule of its own: a constraint, a trigger, a column or an id sequence that
+ * the administrator has to mend. Then the row itself is right: it has to wait, and other rows may pass.
+ */
+export function isRuleOfTable(error: unknown): boolean {
+  const state = sqlState(error);
+  return state !== undefined && rulesOfTable.some((rule) => state.startsWith(rule));
+}
+
+/** Returns the unique index or constraint that was violated; undefined if there was none. */
+export function violatedConstraint(error: unknown): string | undefined {
+  return error instanceof DatabaseError ? error.constraint : undefined;
 }
 
 const failedStatements = new WeakMap<object, StatementName>();

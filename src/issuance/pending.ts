@@ -29,4 +29,6 @@ export interface PendingCertificate {
   notBefore: number | null;
   notAfter: number | null;
   updateType: string | null;
+  /** When the feed saw it, epoch seconds; never later than its recording. */
+  seenAt: number;
 }

@@ -19,6 +19,7 @@ const certificate: PendingCertificate = {
   notBefore: 1,
   notAfter: 2,
   updateType: "PrecertLogEntry",
+  seenAt: 1,
 };
 const final = { ...certificate, updateType: "X509LogEntry" };
 const found = (basis: Recognition["basis"]): Recognition => ({
@@ -93,6 +94,16 @@ describe("the reason", () => {
   test.each(cases)("says: %s", (_, sentence, part) => {
     expect(sentence).toContain(part);
     expect(sentence).toMatch(/^[A-Z].*\.$/);
+  });
+
+  test("says first that the certificate had expired when it was seen", () => {
+    const at = (seenAt: number) => reason({ ...certificate, notAfter: 86_399, seenAt }, notFound());
+    expect(at(86_400)).toMatch(
+      /^Expired on 1970-01-01, before it was seen\. The inventory has no certificate/,
+    );
+    expect(at(86_399)).not.toContain("Expired");
+    expect(reason({ ...certificate, notAfter: 1, seenAt: 2 }, found("tbs"))).not.toContain("Expired");
+    expect(reason({ ...certificate, notAfter: -1e300, seenAt: 2 }, notFound())).not.toContain("Expired");
   });
 
   test("is another in each case", () => {

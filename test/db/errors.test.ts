@@ -37,7 +37,9 @@ describe("errorKind", () => {
     ["25P02", "fatal"], // in_failed_sql_transaction
     ["22P05", "bad-data"], // untranslatable_character
     ["22003", "bad-data"], // numeric_value_out_of_range
-    ["23505", "bad-data"], // unique_violation
+    ["23505", "fatal"], // unique_violation
+    ["23514", "fatal"], // check_violation
+    ["2200H", "fatal"], // sequence_generator_limit_exceeded
     ["28P01", "fatal"], // invalid_password
     ["28000", "fatal"], // no pg_hba.conf entry
     ["3D000", "fatal"], // no such database

@@ -67,6 +67,7 @@ describeIfAvailable("an inventory of a million certificates on PostgreSQL", NO_P
         subjectCn: null,
         isCnWatched: false,
         serialKey: null,
+        seenAt: 0,
         serial: k % 4 === 2 ? `00${(i * 7919 + 1000000007).toString(16)}` : "ab12",
         notBefore: 1760000000 + (i % 90),
         notAfter: 1767776000 + (i % 90),

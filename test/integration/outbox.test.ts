@@ -12,7 +12,17 @@ import {
 } from "../support/outbox.ts";
 import { type Cluster, NO_POSTGRES, startCluster } from "../support/postgres.ts";
 import { describeIfAvailable } from "../support/skip.ts";
-import { argon, final, matchOf, oak, precertificate, theirs } from "../support/updates.ts";
+import {
+  argon,
+  final,
+  insertInventory,
+  inventoryRow,
+  matchOf,
+  oak,
+  ours,
+  precertificate,
+  theirs,
+} from "../support/updates.ts";
 import { patienceMs, waitUntil } from "../support/wait.ts";
 
 const hijackOf = (...dnsNames: string[]) => theirs.issue({ dnsNames });
@@ -60,6 +70,26 @@ describeOnEveryDatabase("recording", (open) => {
       grace: true,
       serial: update.serial,
     });
+  });
+
+  test("the certificate is kept while it is pending or suspicious, up to 64 kB", async () => {
+    const [hijack, renewal] = [hijackOf("example.org"), ours.issue({ dnsNames: ["example.org"] })];
+    const large = hijackOf(
+      "example.org",
+      ...Array.from({ length: 1_500 }, (_, i) => `${"n".repeat(40)}${i}.test`),
+    );
+    await insertInventory(replica.db, inventoryRow(renewal));
+    const updates = [final(hijack), final(renewal), final(large)];
+    await replica.record(updates);
+    const kept = () =>
+      replica
+        .query<{ der: Buffer | null }>("SELECT der FROM public.alerts ORDER BY id")
+        .then((rows) => rows.map(({ der }) => der?.toString("base64") ?? null));
+    const [hijackDer, renewalDer, largeDer] = updates.map(({ asDerBase64 }) => asDerBase64);
+    expect(Buffer.from(largeDer!, "base64").length).toBeGreaterThan(65_536);
+    expect((await kept()).sort()).toEqual([hijackDer, renewalDer, null].sort());
+    await replica.judge();
+    expect((await kept()).sort()).toEqual([hijackDer, null, null].sort());
   });
 
   test("more than one batch is recorded whole, and reported once", async () => {
@@ -228,7 +258,7 @@ describeOnEveryDatabase("recording", (open) => {
       issuerAggregated: "refuse me",
     };
 
-    test.each(["22P02", "22021", "23514"])(
+    test.each(["22P02", "22021"])(
       "with SQLSTATE %s is stored stripped to its names, with the reason; its neighbours whole",
       async (state) => {
         const undo = await refuseBy("NEW.issuer = 'refuse me'", state);
@@ -258,6 +288,64 @@ describeOnEveryDatabase("recording", (open) => {
         expect((await replica.rows()).every(({ is_due }) => is_due)).toBe(true);
       },
     );
+
+    test.each(["23514", "P0001"])(
+      "by a rule of the table (SQLSTATE %s) waits until the rule is mended; its neighbours do not",
+      async (state) => {
+        const undo = await refuseBy("NEW.issuer = 'refuse me'", state);
+        const recorder = replica.recorder();
+        for (const update of [bad, someFinal(), someFinal()]) recorder.add(update, matchOf(update));
+        recorder.loop.start();
+        await waitUntil("the neighbours are recorded", count, (rows) => rows === 2);
+        expect([recorder.waiting, replica.errors.length]).toEqual([1, 1]);
+        const next = someFinal();
+        recorder.add(next, matchOf(next));
+        await waitUntil("the next one is recorded", count, (rows) => rows === 3);
+        await undo();
+        await waitUntil("the refused one is recorded", count, (rows) => rows === 4);
+        await recorder.loop.stop();
+        const [row] = await replica.query(
+          "SELECT issuer, last_error FROM public.alerts ORDER BY id DESC LIMIT 1",
+        );
+        expect(row).toEqual({ issuer: "refuse me", last_error: null });
+      },
+    );
+
+    test("by rules of an administrator's waits whole: a sequence behind the ids, a NOT NULL column, a CHECK", async () => {
+      const rules = [
+        ["SELECT setval('public.alerts_id_seq', 1, false)", "SELECT setval('public.alerts_id_seq', 1000)"],
+        [
+          "ALTER TABLE public.alerts ADD COLUMN owner TEXT NOT NULL DEFAULT 'x', ALTER COLUMN owner DROP DEFAULT",
+          "ALTER TABLE public.alerts DROP COLUMN owner",
+        ],
+        [
+          "ALTER TABLE public.alerts ADD CONSTRAINT two CHECK (severity IN ('info', 'suspicious')) NOT VALID",
+          "ALTER TABLE public.alerts DROP CONSTRAINT two",
+        ],
+      ] as const;
+      await replica.process([someFinal()]);
+      let recorded = 1;
+      for (const [make, mend] of rules) {
+        await replica.query(make);
+        const recorder = replica.recorder();
+        for (const update of [someFinal(), someFinal(), someFinal()]) recorder.add(update, matchOf(update));
+        recorder.loop.start();
+        await waitUntil(
+          "all are refused",
+          () => replica.errors.length,
+          (errors) => errors >= 3,
+        );
+        expect(await count()).toBe(recorded);
+        expect(recorder.waiting).toBe(3);
+        await replica.query(mend);
+        recorded += 3;
+        await waitUntil("all are recorded", count, (rows) => rows === recorded);
+        await recorder.loop.stop();
+        await replica.judge();
+        replica.errors.length = 0;
+      }
+      expect(await replica.verdicts()).toEqual(Array(10).fill("suspicious none"));
+    });
 
     test("and refuses stripped too is logged whole and counted, once; its neighbours are stored", async () => {
       const undo = await refuseBy(`NEW.fingerprint = '${bad.fingerprintSha1}'`, "23514");

@@ -1,6 +1,6 @@
 import { beforeAll, beforeEach, expect, test } from "vitest";
 import { createPruner } from "../../src/alerts/prune.ts";
-import { pruneAlerts } from "../../src/alerts/sql/prune-alerts.ts";
+import { limitKeptCertificates, pruneAlerts } from "../../src/alerts/sql/prune-alerts.ts";
 import { describeOnEveryDatabase } from "../support/databases.ts";
 import { oneStep, openReplicas, type Replica, startAfresh } from "../support/outbox.ts";
 import {
@@ -134,6 +134,19 @@ describeOnEveryDatabase("pruning", (open) => {
       "SELECT payload ->> 'all_sans' AS names FROM public.alerts WHERE event_type = 'certificate.escalated'",
     );
     expect(exposed).toEqual({ names: '["example.org"]' });
+  });
+
+  test("certificates are kept up to a number of bytes, those of the newest events", async () => {
+    await replica.process([someFinal(), someFinal(), someFinal()]);
+    const bytes = await replica.query<{ bytes: number }>(
+      "SELECT octet_length(der) AS bytes FROM public.alerts ORDER BY id DESC",
+    );
+    const ofTwo = bytes[0]!.bytes + bytes[1]!.bytes;
+    const kept = () => replica.query("SELECT id FROM public.alerts WHERE der IS NOT NULL ORDER BY id");
+    await limitKeptCertificates(replica.db, { maxBytes: ofTwo, deadlineMs });
+    expect(await kept()).toEqual([{ id: 2 }, { id: 3 }]);
+    await limitKeptCertificates(replica.db, { maxBytes: ofTwo - 1, deadlineMs });
+    expect(await kept()).toEqual([{ id: 3 }]);
   });
 
   test("a pruned certificate is new again; one merged into a living event is not", async () => {

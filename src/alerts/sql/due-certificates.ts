@@ -9,7 +9,7 @@ export const certificateColumns = `a.id, ${rowBytesOf("a")} AS "rowBytes", a.iss
   COALESCE(a.payload -> 'is_cn_watched'::text = 'true',
            a.payload -> 'matched_sans'::text @> pg_catalog.to_jsonb(a.payload ->> 'subject_cn'::text), false) AS "isCnWatched",
   a.payload ->> 'serial'::text AS serial, a.serial_key AS "serialKey", (a.payload ->> 'not_before'::text)::bigint AS "notBefore",
-  (a.payload ->> 'not_after'::text)::bigint AS "notAfter", a.payload ->> 'update_type'::text AS "updateType"`;
+  (a.payload ->> 'not_after'::text)::bigint AS "notAfter", a.payload ->> 'update_type'::text AS "updateType", a.seen_at AS "seenAt"`;
 
 const isDue = "a.severity = 'pending' AND a.judge_at <= pg_catalog.now()";
 

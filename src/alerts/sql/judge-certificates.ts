@@ -147,6 +147,7 @@ const statement = `
     SET severity = j.severity, match_basis = j.match_basis, excused_by = j.excused_by, excuse_key = j.excuse_key,
         excuse_until = CASE WHEN j.excuse_key IS NOT NULL THEN ${notAfterOf("j")} END,
         reason = CASE WHEN j.is_escalation OR j.closes IS NOT NULL THEN j.reason_after_other ELSE j.reason END,
+        der = CASE WHEN j.severity = 'suspicious' THEN a.der END,
         event_number = j.event_number, judge_at = NULL, incident_key = j.incident_key,
         event_type = CASE WHEN j.is_escalation THEN 'certificate.escalated'
                           WHEN j.severity = 'suspicious' THEN 'certificate.suspicious'

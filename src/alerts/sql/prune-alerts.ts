@@ -76,3 +76,27 @@ export async function reduceExcuses(
     deadlineMs,
   );
 }
+
+/**
+ * Takes the certificate out of the oldest rows, so that those that are kept have at most `maxBytes` in all. Hashes,
+ * serial number and log entry stay.
+ *
+ * @returns the number of rows that were changed.
+ */
+export async function limitKeptCertificates(
+  db: Database,
+  { maxBytes, deadlineMs }: { maxBytes: number; deadlineMs: number },
+): Promise<number> {
+  return await db.execute(
+    {
+      name: "prune alerts",
+      text: `
+        UPDATE public.alerts SET der = NULL
+        FROM (SELECT id, sum(octet_length(der)) OVER (ORDER BY id DESC) AS bytes FROM public.alerts
+              WHERE severity IN ('pending', 'suspicious') AND der IS NOT NULL) AS newest
+        WHERE alerts.id = newest.id AND newest.bytes > $1::bigint`,
+      values: [maxBytes],
+    },
+    deadlineMs,
+  );
+}

@@ -19,9 +19,10 @@ export async function recordCertificates(
     {
       name: "record certificates",
       text: `
-        INSERT INTO public.alerts (certificate_key, merged_keys, issuance_id, tbs_sha256, der_state, serial_key, fingerprint,
+        INSERT INTO public.alerts (certificate_key, merged_keys, issuance_id, tbs_sha256, der_state, serial_key, der, fingerprint,
                                    sans, matched, issuer, seen_at, payload, row_bytes, last_error, severity, recorded_at, judge_at, next_attempt_at)
-        SELECT r.certificate_key, r.other_keys, r.issuance_id, r.tbs_sha256, r.der_state, r.serial_key, r.fingerprint,
+        SELECT r.certificate_key, r.other_keys, r.issuance_id, r.tbs_sha256, r.der_state, r.serial_key,
+               pg_catalog.decode(r.der, 'base64'), r.fingerprint,
                r.sans, r.matched, r.issuer,
                -- A feed's clock that runs ahead must not keep the row from being pruned.
                CASE WHEN r.seen_at > EXTRACT(EPOCH FROM pg_catalog.now())::bigint + 3600
@@ -34,7 +35,8 @@ export async function recordCertificates(
                         AND twin.severity = 'pending')),
                CASE WHEN $3::boolean THEN pg_catalog.now() END
         FROM pg_catalog.json_to_recordset($1::json) AS r(certificate_key text, other_keys text[], earlier_key text,
-               earlier_tbs_sha256 text, issuance_id text, tbs_sha256 text, der_state text, serial_key text, fingerprint text,
+               earlier_tbs_sha256 text, issuance_id text, tbs_sha256 text, der_state text, serial_key text, der text,
+               fingerprint text,
                sans jsonb, matched jsonb, issuer text, seen_at bigint, payload jsonb, row_bytes bigint, last_error text)
         -- merged_keys has the keys of what was merged, and the other keys of the certificates: a message without DER
         -- whose claim fits a certificate that came with its DER is that certificate.

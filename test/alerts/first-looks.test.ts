@@ -22,6 +22,7 @@ const certificate = (rowBytes: number): PendingCertificate => {
     notBefore: null,
     notAfter: null,
     updateType: null,
+    seenAt: 0,
   };
 };
 const fill = (looks: FirstLooks, count: number, rowBytes: number) => {

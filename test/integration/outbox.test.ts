@@ -315,7 +315,8 @@ describeOnEveryDatabase("recording", (open) => {
       const rules = [
         ["SELECT setval('public.alerts_id_seq', 1, false)", "SELECT setval('public.alerts_id_seq', 1000)"],
         [
-          "ALTER TABLE public.alerts ADD COLUMN owner TEXT NOT NULL DEFAULT 'x', ALTER COLUMN owner DROP DEFAULT",
+          `ALTER TABLE public.alerts ADD COLUMN owner TEXT NOT NULL DEFAULT 'x';
+           ALTER TABLE public.alerts ALTER COLUMN owner DROP DEFAULT`,
           "ALTER TABLE public.alerts DROP COLUMN owner",
         ],
         [
@@ -323,8 +324,14 @@ describeOnEveryDatabase("recording", (open) => {
           "ALTER TABLE public.alerts DROP CONSTRAINT two",
         ],
       ] as const;
-      await replica.process([someFinal()]);
-      let recorded = 1;
+      // As a copy of a table has them whose sequence was not copied.
+      await replica.query(
+        `INSERT INTO public.alerts (fingerprint, sans, matched, seen_at, delivered)
+         SELECT '', '[]', '[]', 0, true FROM generate_series(1, 900)`,
+      );
+      const recordedCount = () =>
+        replica.value<number>("SELECT count(*)::int FROM public.alerts WHERE recorded_at IS NOT NULL");
+      let recorded = 0;
       for (const [make, mend] of rules) {
         await replica.query(make);
         const recorder = replica.recorder();
@@ -335,16 +342,16 @@ describeOnEveryDatabase("recording", (open) => {
           () => replica.errors.length,
           (errors) => errors >= 3,
         );
-        expect(await count()).toBe(recorded);
-        expect(recorder.waiting).toBe(3);
+        expect([await recordedCount(), recorder.waiting]).toEqual([recorded, 3]);
         await replica.query(mend);
         recorded += 3;
-        await waitUntil("all are recorded", count, (rows) => rows === recorded);
+        await waitUntil("all are recorded", recordedCount, (rows) => rows === recorded);
         await recorder.loop.stop();
-        await replica.judge();
         replica.errors.length = 0;
       }
-      expect(await replica.verdicts()).toEqual(Array(10).fill("suspicious none"));
+      await replica.judge();
+      const verdicts = "SELECT DISTINCT severity FROM public.alerts WHERE recorded_at IS NOT NULL";
+      expect(await replica.query(verdicts)).toEqual([{ severity: "suspicious" }]);
     });
 
     test("and refuses stripped too is logged whole and counted, once; its neighbours are stored", async () => {

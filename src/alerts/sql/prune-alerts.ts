@@ -92,7 +92,7 @@ export async function limitKeptCertificates(
       name: "prune alerts",
       text: `
         UPDATE public.alerts SET der = NULL
-        FROM (SELECT id, sum(octet_length(der)) OVER (ORDER BY id DESC) AS bytes FROM public.alerts
+        FROM (SELECT id, pg_catalog.sum(pg_catalog.octet_length(der)) OVER (ORDER BY id DESC) AS bytes FROM public.alerts
               WHERE severity IN ('pending', 'suspicious') AND der IS NOT NULL) AS newest
         WHERE alerts.id = newest.id AND newest.bytes > $1::bigint`,
       values: [maxBytes],

@@ -17,6 +17,8 @@ export interface Health {
   version: string;
   /** A sentence for each problem; absent if `ok` is true. */
   problems?: string[];
+  /** A sentence for each thing that somebody should look at although the service works; absent if there is none. */
+  warnings?: string[];
 }
 
 export interface ApiServer {

@@ -1,33 +1,8 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-
-/** The values of the label `type` of `certwatch_ct_messages_total`. */
-export const messageTypes = ["certificate_update", "heartbeat", "dns_entries", "other"] as const;
-export type MessageType = (typeof messageTypes)[number];
-
-/** The reasons for refusing a message: the values of the label `reason` of `certwatch_ct_messages_refused_total`. */
-export const refusalReasons = [
-  "too_large",
-  "not_json",
-  "not_an_object",
-  "no_certificate",
-  "internal_error",
-] as const;
-export type RefusalReason = (typeof refusalReasons)[number];
+import { createFeedCounts } from "./metrics/feed-counts.ts";
 
 /** The kinds of database errors: the values of the label `kind` of `certwatch_database_errors_total`. */
 const databaseErrorKinds = ["retryable", "bad-data", "fatal"] as const;
-
-/** The counts of the path that reads the socket: plain numbers, copied into the registry when somebody scrapes it. */
-export interface FeedCounts {
-  messages: Record<MessageType, number>;
-  refused: Record<RefusalReason, number>;
-  /** The number of certificate updates whose log and index could not be read. */
-  unaccounted: number;
-  /** The time at which the last certificate update arrived, epoch milliseconds; 0 before the first. */
-  lastCertificateUpdateMs: number;
-  /** The number of entries that never arrived, for each CT log. */
-  lostEntries: readonly { log: string; count: number }[];
-}
 
 export type Metrics = ReturnType<typeof createMetrics>;
 
@@ -39,13 +14,7 @@ const prefix = "certwatch_";
  */
 export function createMetrics(options: { version: string; feeds: string[] }) {
   const registry = new Registry();
-  const feedCounts: FeedCounts = {
-    messages: { certificate_update: 0, heartbeat: 0, dns_entries: 0, other: 0 },
-    refused: { too_large: 0, not_json: 0, not_an_object: 0, no_certificate: 0, internal_error: 0 },
-    unaccounted: 0,
-    lastCertificateUpdateMs: 0,
-    lostEntries: [],
-  };
+  const feedCounts = createFeedCounts(registry, prefix);
   const counter = <L extends string>(
     name: string,
     help: string,
@@ -54,53 +23,6 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
   const gauge = (name: string, help: string) =>
     new Gauge({ name: prefix + name, help, registers: [registry] });
 
-  new Counter({
-    name: `${prefix}ct_messages_total`,
-    help: "Messages read from the feeds, by message_type.",
-    labelNames: ["type"],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const type of messageTypes) this.inc({ type }, feedCounts.messages[type]);
-    },
-  });
-  new Counter({
-    name: `${prefix}ct_messages_refused_total`,
-    help: "Messages that were too large, could not be understood, or met a bug in certwatch (internal_error).",
-    labelNames: ["reason"],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const reason of refusalReasons) this.inc({ reason }, feedCounts.refused[reason]);
-    },
-  });
-  new Counter({
-    name: `${prefix}ct_gap_entries_total`,
-    help: "Entries that a log has but no feed brought, by log.",
-    labelNames: ["log"],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const { log, count } of feedCounts.lostEntries) this.inc({ log }, count);
-    },
-  });
-  new Counter({
-    name: `${prefix}ct_unaccounted_messages_total`,
-    help: "Certificate updates that do not say in a known way which entry of which log they are about.",
-    registers: [registry],
-    collect() {
-      this.reset();
-      this.inc(feedCounts.unaccounted);
-    },
-  });
-  new Gauge({
-    name: `${prefix}last_ct_event_timestamp_seconds`,
-    help: "When the last certificate update arrived, epoch seconds; 0 before the first.",
-    registers: [registry],
-    collect() {
-      this.set(feedCounts.lastCertificateUpdateMs / 1000);
-    },
-  });
   const feedConnected = new Gauge({
     name: `${prefix}feed_connected`,
     help: "1 while the connection to this feed is open.",
@@ -125,6 +47,11 @@ export function createMetrics(options: { version: string; feeds: string[] }) {
     feedReconnects: counter("feed_reconnects_total", "Connections to a feed that were lost or refused.", {
       feed: options.feeds,
     }),
+    logsSilent: gauge(
+      "ct_logs_silent",
+      "Logs that brought many entries and then none, while their feed brought others.",
+    ),
+    logsHeard: gauge("ct_logs_heard", "Logs that brought an entry within the last 24 hours."),
     eventDelay: new Histogram({
       name: `${prefix}ct_event_delay_seconds`,
       help: "Time from the log's timestamp of an entry to its arrival, for messages that were parsed (matches and a sample).",

@@ -5,6 +5,7 @@ import { errorMessage } from "./db/errors.ts";
 import { observeDatabase } from "./db/observe.ts";
 import { openDatabase } from "./db/open.ts";
 import { waitUntilUsable } from "./db/wait-until-usable.ts";
+import { silenceWarnings } from "./feed/pulse-reporter.ts";
 import { type Health, startApi } from "./http.ts";
 import type { Logger } from "./log.ts";
 import { settledWithin } from "./loop.ts";
@@ -115,6 +116,7 @@ function healthOf({ loops, stop, metrics, databaseHealth }: Shared, stages: Stag
   const problems = loops.map((loop) => loop.problem()).filter((problem) => problem !== null);
   if (stop.signal.aborted) problems.push("stopping");
   const { lastCertificateUpdateMs } = metrics.feedCounts;
+  const warnings = silenceWarnings(stages.watcher.pulse);
   return {
     ok: problems.length === 0,
     watch_entries: stages.refresh.current.size,
@@ -124,6 +126,7 @@ function healthOf({ loops, stop, metrics, databaseHealth }: Shared, stages: Stag
     pending_alerts: stages.recorder.waiting,
     version,
     ...(problems.length > 0 ? { problems } : {}),
+    ...(warnings.length > 0 ? { warnings } : {}),
   };
 }
 

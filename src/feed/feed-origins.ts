@@ -1,6 +1,6 @@
 import type { Logger } from "../log.ts";
-import type { FeedCounts } from "../metrics.ts";
-import { type CtLogs, noLog, unreadable } from "./ct-logs.ts";
+import type { FeedCounts } from "../metrics/feed-counts.ts";
+import { type CtLogs, maxLogs, noLog, unreadable } from "./ct-logs.ts";
 import type { GapAccounting } from "./gaps.ts";
 import { OriginReader } from "./origin.ts";
 
@@ -17,11 +17,15 @@ import { OriginReader } from "./origin.ts";
  */
 export class FeedOrigins {
   readonly #options: { name: string; log: Logger; counts: FeedCounts; gaps: GapAccounting };
+  /** For each number of a log, how many messages of this feed were about it. */
+  readonly heard = new Float64Array(maxLogs);
+  readonly #logs: CtLogs;
   readonly #reader: OriginReader;
   #isCounted = true;
 
   constructor(options: { name: string; log: Logger; counts: FeedCounts; gaps: GapAccounting; logs: CtLogs }) {
     this.#options = options;
+    this.#logs = options.logs;
     this.#reader = new OriginReader(options.logs);
   }
 
@@ -34,6 +38,8 @@ export class FeedOrigins {
       if (log === unreadable && this.#isCounted) this.#stopCounting();
       return;
     }
+    this.heard[log]! += 1;
+    this.#logs.strengths[log]! += 1;
     if (this.#reader.isDeduplicated && this.#isCounted) this.#explainDeduplicated();
     if (this.#isCounted) gaps.observe(log, this.#reader.index);
     else gaps.observeWithoutGaps(log, this.#reader.index);

@@ -1,4 +1,4 @@
-import type { CtLogs } from "./ct-logs.ts";
+import { type CtLogs, maxLabels } from "./ct-logs.ts";
 
 /**
  * How long certwatch waits for an index that was skipped. certstream-server-go reads each log in order, but waits up to
@@ -12,9 +12,6 @@ const defaultMaxOpenRanges = 1024;
 
 /** The greatest number of closed gaps that wait to be logged. Further closed gaps are only counted. */
 const maxClosedGaps = 256;
-
-/** The greatest number of logs with a metric label of their own; the other logs share the label `other`. */
-const maxLabels = 128;
 
 /**
  * A step of more than `maxStep`, forward or back, is believed once `messagesToBelieve` messages of the log in a row are
@@ -80,7 +77,8 @@ export class GapAccounting {
   readonly #settleMs: number;
   readonly #maxOpenRanges: number;
   readonly #states: (LogState | undefined)[] = [];
-  readonly #lost: LostEntries[] = [];
+  /** For each number below `maxLabels`; the last place is for all other logs. */
+  readonly #lost: (LostEntries | undefined)[] = [];
   #closed: Gap[] = [];
   #untoldGaps = 0;
   #nowMs: number;
@@ -95,6 +93,10 @@ export class GapAccounting {
     this.#settleMs = settleMs;
     this.#maxOpenRanges = maxOpenRanges;
     this.#nowMs = nowMs;
+    logs.onReplaced((log) => {
+      this.#states[log] = undefined;
+      if (log < maxLabels) this.#lost[log] = undefined;
+    });
   }
 
   /** Takes the index of one message: a safe integer, not negative. `log` is the number that `CtLogs` gave. */
@@ -135,9 +137,12 @@ export class GapAccounting {
     return taken;
   }
 
-  /** Returns the number of lost entries for each label. A log is counted once it was seen. The counts only grow. */
+  /**
+   * Returns the number of lost entries for each label. A log is counted once it was seen. The counts only
+   * grow, but a log that gives its label to another one is no longer among them.
+   */
   lostEntries(): readonly LostEntries[] {
-    return this.#lost;
+    return this.#lost.filter((lost) => lost !== undefined);
   }
 
   #observeStep(log: number, state: LogState | undefined, index: number): void {
@@ -202,11 +207,9 @@ export class GapAccounting {
   }
 
   #lostOf(log: number): LostEntries {
-    const isOther = this.#lost.length >= maxLabels;
-    const existing = isOther ? this.#lost[maxLabels] : undefined;
-    if (existing !== undefined) return existing;
-    const lost = { log: isOther ? "other" : this.#logs.urlOf(log), count: 0 };
-    this.#lost.push(lost);
+    const place = Math.min(log, maxLabels);
+    const lost = this.#lost[place] ?? { log: place < maxLabels ? this.#logs.urlOf(log) : "other", count: 0 };
+    this.#lost[place] = lost;
     return lost;
   }
 }

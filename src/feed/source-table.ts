@@ -1,5 +1,5 @@
 import { hasBytesAt, hasBytesBefore } from "./bytes.ts";
-import type { CtLogs } from "./ct-logs.ts";
+import { type CtLogs, noLog } from "./ct-logs.ts";
 
 const sourceBytes = Buffer.from(',"source":{');
 const urlKey = Buffer.from('"url":"');
@@ -20,7 +20,10 @@ const minRememberedBytes = 32;
 
 /** One spelling of a `source` object: from `,"source":{` to the last quotation mark of name and URL. */
 export interface Source {
-  readonly log: number;
+  readonly url: string;
+  /** The number that `CtLogs` gave to the URL when its generation was `generation`. */
+  log: number;
+  generation: number;
   readonly length: number;
   /** The bytes from `"url":"` to the end. A name that stands before them is not compared. */
   readonly compared: Buffer;
@@ -51,7 +54,9 @@ export class SourceTable {
     const bucket = hash >>> 24;
     for (let source = this.#buckets[bucket] ?? null; source !== null; source = source.nextInBucket) {
       if (!hasBytesBefore(message, end, source.compared)) continue;
-      if (hasBytesAt(message, end - source.length, sourceBytes)) return source;
+      if (!hasBytesAt(message, end - source.length, sourceBytes)) continue;
+      if (source.generation !== this.#logs.generation) this.#setLog(source);
+      return source;
     }
     return this.#newSource(message, end, bucket);
   }
@@ -63,19 +68,27 @@ export class SourceTable {
     const parsed = parseSource(message.toString("utf8", start + sourceBytes.length, end));
     if (parsed === null) return null;
     const urlStart = message.lastIndexOf(urlKey, end - 1);
-    const source = {
-      log: this.#logs.numberOf(parsed.url),
+    const source: Source = {
+      url: parsed.url,
+      log: noLog,
+      generation: 0,
       length: end - start,
       compared: Buffer.from(message.subarray(urlStart, end)),
       hasUrlFirst: parsed.hasUrlFirst,
       nextInBucket: this.#buckets[bucket] ?? null,
     };
+    this.#setLog(source);
     const isFull = this.#sourceCount === maxSources || lengthOf(source.nextInBucket) === maxBucketLength;
     if (!isFull && source.length >= minRememberedBytes) {
       this.#sourceCount += 1;
       this.#buckets[bucket] = source;
     }
     return source;
+  }
+
+  #setLog(source: Source): void {
+    source.log = this.#logs.numberOf(source.url);
+    source.generation = this.#logs.generation;
   }
 }
 

@@ -5,6 +5,7 @@ import { CtLogs } from "./ct-logs.ts";
 import { FeedOrigins } from "./feed-origins.ts";
 import { GapAccounting } from "./gaps.ts";
 import { jsonTexts } from "./json-texts.ts";
+import { LogPulse } from "./log-pulse.ts";
 import { type CertUpdate, type FeedMessage, parseMessage } from "./message.ts";
 import { canSkip } from "./prefilter.ts";
 
@@ -28,6 +29,8 @@ export class Watcher {
   readonly #feeds: readonly FeedOrigins[];
   /** Counts the lost entries of all feeds together. The owner of the watcher calls `settle`. */
   readonly gaps = new GapAccounting(this.#logs, performance.now());
+  /** Follows what each CT log brings on all feeds. The owner of the watcher calls `step`. */
+  readonly pulse: LogPulse;
   #untilSample = 1;
 
   constructor(options: WatcherOptions) {
@@ -35,6 +38,8 @@ export class Watcher {
     const { log, gaps, metrics } = { ...options, gaps: this.gaps };
     const shared = { log, gaps, logs: this.#logs, counts: metrics.feedCounts };
     this.#feeds = options.feeds.map((name) => new FeedOrigins({ ...shared, name }));
+    const heard = this.#feeds.map((feed) => feed.heard);
+    this.pulse = new LogPulse(this.#logs, heard);
   }
 
   /**

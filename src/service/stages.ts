@@ -13,6 +13,7 @@ import { DatabaseUnusableError, type OpenDatabase } from "../db/open.ts";
 import type { Database, SessionPool } from "../db/pool.ts";
 import { FeedClient } from "../feed/client.ts";
 import { createGapReporter } from "../feed/gap-reporter.ts";
+import { createPulseReporter } from "../feed/pulse-reporter.ts";
 import { Watcher } from "../feed/watcher.ts";
 import { checkInventoryTable } from "../inventory/table-check.ts";
 import type { Logger } from "../log.ts";
@@ -58,7 +59,7 @@ export async function createStages(shared: Shared) {
   const watcher = createWatcher(shared, refresh, recorder);
   const feeds = createFeeds(shared, watcher);
   addCaretakers(shared, deliverer);
-  return { feeds, refresh, recorder, judge, deliverer };
+  return { feeds, watcher, refresh, recorder, judge, deliverer };
 }
 
 function addLoop({ loops, onRelease }: Shared, loop: Loop): void {
@@ -93,6 +94,7 @@ function createWatcher(shared: Shared, refresh: WatchListRefresh, recorder: Reco
     onMatch: (update, match) => recorder.add(update, match),
   });
   addLoop(shared, createGapReporter({ ...shared, gaps: watcher.gaps }));
+  addLoop(shared, createPulseReporter({ ...shared, pulse: watcher.pulse }));
   return watcher;
 }
 

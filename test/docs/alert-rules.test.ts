@@ -12,6 +12,8 @@ const rules = /```yaml\n(groups:\n.*?)```/s.exec(readme)![1]!;
 const trouble: Record<string, Record<string, string>> = {
   CertwatchDown: { 'up{job="certwatch"}': "0x60" },
   CertwatchFeedSilent: { certwatch_last_ct_event_timestamp_seconds: "0x60" },
+  CertwatchLogSilent: { certwatch_ct_logs_silent: "3x60", certwatch_ct_logs_heard: "10x60" },
+  CertwatchLogsSilent: { certwatch_ct_logs_silent: "3x60", certwatch_ct_logs_heard: "9x60" },
   CertwatchNotDelivering: {
     certwatch_alerts_undelivered: "3x60",
     'certwatch_webhook_total{result="success"}': "7x60",
@@ -32,6 +34,8 @@ const trouble: Record<string, Record<string, string>> = {
 const allIsWell: Record<string, string> = {
   'up{job="certwatch"}': "1x60",
   certwatch_last_ct_event_timestamp_seconds: "0+60x60",
+  certwatch_ct_logs_silent: "0x60",
+  certwatch_ct_logs_heard: "1x60",
   certwatch_alerts_undelivered: "3x60",
   'certwatch_webhook_total{result="success"}': "0+1x60",
   'certwatch_webhook_total{result="failure"}': "0+1x60",

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { CtLogs, noLog } from "../../src/feed/ct-logs.ts";
+import { CtLogs } from "../../src/feed/ct-logs.ts";
 import { GapAccounting } from "../../src/feed/gaps.ts";
 
 const settleMs = 120_000;
@@ -280,50 +280,5 @@ describe("gap accounting of a feed whose missing indices mean nothing", () => {
     observe(6, 11);
     gaps.settle(settleMs);
     expect([lost(), closed()]).toEqual([1, [[10, 10]]]);
-  });
-});
-
-describe("logs", () => {
-  it("have one number in every spelling", () => {
-    const logs = new CtLogs();
-    const number = logs.numberOf("https://ct.example/log/");
-    for (const url of [
-      "ct.example/log",
-      "http://ct.example/log",
-      "ct.example/log/",
-      "HTTPS://ct.example/log",
-    ]) {
-      expect(logs.numberOf(url)).toBe(number);
-    }
-    expect(logs.urlOf(number)).toBe("ct.example/log");
-    expect(logs.numberOf("https://ct.example/log2")).not.toBe(number);
-  });
-
-  it("have none where the URL is empty or too long", () => {
-    const logs = new CtLogs();
-    for (const url of ["", "/", "https://", `a/${"x".repeat(255)}`]) expect(logs.numberOf(url)).toBe(noLog);
-    expect(logs.numberOf(`a/${"x".repeat(254)}`)).toBe(0);
-  });
-
-  it("are at most 256, of which 128 have a label of their own", () => {
-    const logs = new CtLogs();
-    const gaps = new GapAccounting(logs, 0, { settleMs });
-    for (let i = 0; i < 256; i++) {
-      expect(logs.numberOf(`log${i}.example`)).toBe(i);
-      gaps.observe(i, 1);
-      gaps.observe(i, 3);
-      expect(gaps.lostEntries().length).toBe(Math.min(i + 1, 129));
-    }
-    expect(logs.numberOf("one-too-many.example")).toBe(noLog);
-    expect(logs.numberOf("log255.example/")).toBe(255);
-    gaps.settle(settleMs);
-    const counts = gaps.lostEntries();
-    expect(counts[127]).toEqual({ log: "log127.example", count: 1 });
-    expect(counts[128]).toEqual({ log: "other", count: 128 });
-  });
-
-  it("keep their numbers under a flood of spellings", () => {
-    const logs = new CtLogs();
-    for (let i = 0; i < 5_000; i++) expect(logs.numberOf(`a.example${"/".repeat(i % 200)}`)).toBe(0);
   });
 });

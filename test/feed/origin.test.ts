@@ -141,6 +141,17 @@ describe("the origin of a message", () => {
     expect(new Set(urls.map((url) => logs.numberOf(url))).size).toBe(urls.length);
   });
 
+  it("is that of the right log where numbers go to other logs", () => {
+    const logs = new CtLogs();
+    const reader = new OriginReader(logs);
+    const read = (url: string) => logs.urlOf(reader.read(message({ log: { ...log, url } })));
+    for (let i = 0; i < 2_000; i++) {
+      expect(read(`https://ct.example/${i}`)).toBe(`ct.example/${i}`);
+      expect(read("https://ct.example/steady")).toBe("ct.example/steady");
+      if (i % 8 === 0) expect(read(`https://ct.example/${i >> 1}`)).toBe(`ct.example/${i >> 1}`);
+    }
+  });
+
   it("is still told where no more sources can be remembered", () => {
     const logs = new CtLogs();
     const reader = new OriginReader(logs);

@@ -78,7 +78,8 @@ export function toPending(id: number, row: CertificateRow): PendingCertificate {
 export function stripped(row: CertificateRow, reason: string): CertificateRow {
   const ascii = (names: string[]) => names.map((name) => name.replaceAll(/[^\x20-\x7e]/g, "?"));
   const sans = ascii(row.sans);
-  const payload = { matched_entries: row.matched, matched_sans: sans, all_sans: sans, seen_at: row.seen_at };
+  const names = { matched_entries: row.matched, matched_sans: sans, all_sans: sans, names_truncated: 0 };
+  const payload = fitRecordedPayload({ ...names, seen_at: row.seen_at });
   return { ...row, sans, issuer: null, payload, last_error: `stored with its names only: ${reason}` };
 }
 

@@ -28,6 +28,7 @@ export const bodySizes: readonly BodySize[] = [
 /** The lists of names, in the order in which they are filled: the names that matched are cut last. */
 const nameLists = ["matched_entries", "matched_sans", "all_sans"] as const;
 type Names = Record<(typeof nameLists)[number], string[]>;
+type NamedPayload = Names & Pick<Payload, "names_truncated">;
 
 /** How much the verdict adds to a recorded payload at most, bytes as JSON. */
 const maxVerdictBytes = 4_096;
@@ -36,11 +37,11 @@ const maxVerdictBytes = 4_096;
  * Cuts a payload before it is recorded, so that the whole webhook body fits into the largest size. So an event is never
  * larger than a body when it is read back. The fields that only the verdict needs are not cut.
  */
-export function fitRecordedPayload(payload: RecordedPayload): RecordedPayload {
+export function fitRecordedPayload<T extends NamedPayload & Partial<RecordedPayload>>(payload: T): T {
   const { subject_cn, is_cn_watched, is_cn_appended, ...sent } = payload;
   const size = { ...bodySizes[0]!, maxBytes: bodySizes[0]!.maxBytes - maxVerdictBytes };
   if (namesLength(sent) <= size.maxBytes && jsonBytes(sent) <= size.maxBytes) return payload;
-  return { ...cutPayload(sent, byImportance(sent), size), subject_cn, is_cn_watched, is_cn_appended };
+  return { ...payload, ...cutPayload(sent, byImportance(sent), size) };
 }
 
 /** The characters of all names: JSON never has fewer bytes, and is not made for a payload that cannot fit. */
@@ -62,11 +63,7 @@ export function fitPayload(payload: Payload): (size: BodySize) => string {
   };
 }
 
-function cutPayload<T extends Names & Pick<Payload, "names_truncated">>(
-  payload: T,
-  ordered: OrderedNames,
-  size: BodySize,
-): T {
+function cutPayload<T extends NamedPayload>(payload: T, ordered: OrderedNames, size: BodySize): T {
   const frame = {
     ...mapTexts(payload, (text) => cutText(text, size.maxTextBytes)),
     ...({ matched_entries: [], matched_sans: [], all_sans: [] } satisfies Names),

@@ -18,10 +18,7 @@ import { verdictOf } from "./verdict.ts";
 const batchSize = 500;
 /** How often to look for certificates that another replica recorded and, being dead, does not judge. */
 const pollMs = 5_000;
-/**
- * How often to look for large certificates while more small ones are due than fit into a batch. Each such look walks
- * over all small ones, and large ones must not wait for ever behind a flood.
- */
+/** How often to look for large certificates while small ones fill every batch: the look walks over many small ones. */
 const largeLookMs = 5_000;
 /** How many certificates are left alone at once. Above that, the others are tried again at each look. */
 const maxLeftAlone = 5_000;

@@ -1,7 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { stripped, toCertificateRow } from "../../src/alerts/certificate-row.ts";
 import { bodySizes, fitPayload, fitRecordedPayload } from "../../src/alerts/fit-payload.ts";
 import { type Payload, type RecordedPayload, toPayload } from "../../src/alerts/payload.ts";
+import { weigh } from "../../src/issuance/evidence.ts";
+import { final, theirs } from "../support/updates.ts";
 
 const [whole, medium, small] = bodySizes as [
   (typeof bodySizes)[0],
@@ -214,6 +217,22 @@ describe("before it is recorded", () => {
     expect(fitPayload(payload)(whole)).toBe(JSON.stringify(payload));
     const least = JSON.parse(fitPayload(payload)(small)) as Payload;
     expect(least.names_truncated).toBe(5 + 200_001 - (least.all_sans.length + 1));
+  });
+
+  test("one of a row that is stripped to its names is cut, too", () => {
+    const names = numbered(100_000, "bücher.example.org");
+    const update = {
+      ...final(theirs.issue({ dnsNames: ["example.org"] }), { feed: "lite" }),
+      allDomains: names,
+    };
+    const match = { entries: ["example.org"], sans: names.slice(0, 10), namesTruncated: 0 };
+    const row = toCertificateRow(update, weigh(update), match);
+    const { sans, payload, row_bytes } = stripped(row, "refused");
+    expect([sans.length, sans[0]]).toEqual([100_000, "n0.b?cher.example.org"]);
+    expect(row_bytes).toBeGreaterThan(JSON.stringify(sans).length);
+    const body = toPayload({ ...fixed, payload });
+    expect(fitPayload(body)(whole)).toBe(JSON.stringify(body));
+    expect(payload.names_truncated).toBeGreaterThan(50_000);
   });
 
   test("what the verdict needs is never cut", () => {

@@ -32,12 +32,12 @@ export async function claimDeliveries(
             AND (lease_until IS NULL OR lease_until <= pg_catalog.now()) AND NOT ${waitsForItsPage("alerts")}
           ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED
         ), counted AS (
-          SELECT id, bytes, pg_catalog.sum(bytes) OVER (ORDER BY next_attempt_at, id) AS total FROM due
+          SELECT id, bytes, (pg_catalog.sum(bytes) OVER (ORDER BY next_attempt_at, id))::bigint AS total FROM due
         )
         UPDATE public.alerts a
         SET lease_until = pg_catalog.clock_timestamp() + $3::float8 * interval '1 second',
             expired_claims = a.expired_claims + (a.lease_until IS NOT NULL)::int
-        FROM counted c WHERE a.id = c.id AND c.total <= $4
+        FROM counted c WHERE a.id = c.id AND c.total <= $4::bigint
         RETURNING a.id, pg_catalog.to_json(a.lease_until) #>> '{}'::text[] AS lease, a.attempts, a.severity,
                   a.event_type AS "eventType", a.incident_key AS "incidentKey", COALESCE(a.issuance_id, '') AS "issuanceId",
                   a.match_basis AS "matchBasis", a.reason, c.bytes,

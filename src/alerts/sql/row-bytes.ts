@@ -24,7 +24,7 @@ const storedSize = (row: string, columns: string[]) =>
  * nothing.
  */
 export const rowBytesOf = (row: string) =>
-  `COALESCE(${row}.row_bytes, ${uncompressed(storedSize(row, ["sans", "payload"]))})`;
+  `COALESCE(${row}.row_bytes, ${uncompressed(storedSize(row, ["sans", "payload", "issuer"]))})`;
 
 /** SQL: the same of an event that is read to be delivered, which needs its payload alone. LEAST passes over NULL. */
 export const eventBytesOf = (row: string) =>

@@ -147,13 +147,7 @@ describe("the feed", () => {
     const program = await bed.start({ FEED_MAX_MESSAGE_BYTES: String(2 ** 24) });
     const certificate = wireMessage(entryOf({ dnsNames: ["x.watched.example"] }));
     const bad: Record<string, (string | Uint8Array)[]> = {
-      not_json: [
-        "not JSON",
-        "",
-        certificate.slice(0, -20),
-        Buffer.from([0, 255, 128, 1]),
-        `${certificate}${certificate}`,
-      ],
+      not_json: ["not JSON", "", certificate.slice(0, -20), Buffer.from([0, 255, 128, 1])],
       not_an_object: ["null", "[]", "[{}]", '"text"', "7", "true"],
       no_certificate: [
         '{"message_type":"certificate_update"}',

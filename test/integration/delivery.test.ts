@@ -577,6 +577,17 @@ describeOnEveryDatabase("delivery", (open) => {
       expect((await replica.rows()).map(({ delivered }) => delivered)).toEqual([false, true]);
     });
 
+    test("what another program on the table has delivered is not adopted", async () => {
+      await makeSuspicious(3, other, false);
+      // Of the first the other program has delivered the same event, of the second another severity, of the third nothing.
+      await replica.query(
+        `INSERT INTO public.alerts (fingerprint, sans, matched, seen_at, delivered, severity)
+         SELECT fingerprint, sans, matched, seen_at, id < 3, CASE id WHEN 2 THEN 'info' ELSE severity END
+         FROM public.alerts`,
+      );
+      expect(await adoptObserved(replica.db, deadlineMs)).toEqual([2, 3]);
+    });
+
     test("what was given up is not adopted", async () => {
       receiver.setBehaviour(400);
       await makeSuspicious(1);

@@ -161,6 +161,31 @@ describeOnEveryDatabase("the sequence", (open) => {
     });
   });
 
+  test("a liar takes the excuse; the original's precertificate pages, its final clears, and the liar is exposed", async () => {
+    const renewal = ours.issue({ dnsNames: names });
+    await insertInventory(replica.db, inventoryRow(renewal, { tbs: true }));
+    const lie = {
+      ...precertificate(copyOf(renewal, theirs), { log: willow }),
+      fingerprintSha1: "a".repeat(40),
+    };
+    await replica.process([lie, precertificate(renewal, { log: willow }), final(renewal)]);
+    expect(await events()).toEqual(["N(serial)", "S k1", "C(fingerprint) k1", "E k2"]);
+    expect((await replica.rows())[1]!.reason).toContain("another issuance was recognised by it before");
+  });
+
+  test("of an expired certificate the page says so first; one's own is known all the same", async () => {
+    const expired = {
+      dnsNames: names,
+      notBeforeEpochSeconds: 1_600_000_000,
+      notAfterEpochSeconds: 1_607_776_000,
+    };
+    const [renewal, hijack] = [ours.issue(expired), theirs.issue(expired)];
+    await insertInventory(replica.db, inventoryRow(renewal));
+    await replica.process([final(renewal), final(hijack)]);
+    expect(await events()).toEqual(["N(fingerprint)", "S k1"]);
+    expect((await replica.rows())[1]!.reason).toMatch(/^Expired on 2020-12-12, before it was seen\. /);
+  });
+
   test("an incident that an earlier version opened is closed under the key that its certificate has", async () => {
     const issuance = ours.issue({ dnsNames: names });
     await replica.process([precertificate(issuance)]);

@@ -33,8 +33,9 @@ export async function giveUpExpired(db: Database, deadlineMs: number): Promise<n
 }
 
 /**
- * Makes the events due that a replica in observer mode recorded within the last hour, and returns their ids. Safe to
- * run twice.
+ * Makes the events due that a replica in observer mode recorded within the last hour, and returns their ids. It leaves an
+ * event alone if another program on the same table has delivered it: a row that certwatch did not record, with the same
+ * fingerprint and severity. So a trial run beside such a program sends nothing again when it takes over. Safe to run twice.
  */
 export async function adoptObserved(db: Database, deadlineMs: number): Promise<number[]> {
   const rows = await db.query<{ id: number }>(
@@ -43,9 +44,12 @@ export async function adoptObserved(db: Database, deadlineMs: number): Promise<n
       text: `
         UPDATE public.alerts SET next_attempt_at = pg_catalog.now()
         WHERE id = ANY (ARRAY(
-          SELECT id FROM public.alerts
+          SELECT id FROM public.alerts observed
           WHERE recorded_at > pg_catalog.now() - interval '1 hour' AND next_attempt_at IS NULL AND given_up_at IS NULL
             AND NOT delivered AND severity <> 'pending'
+            AND NOT EXISTS (SELECT FROM public.alerts other
+                            WHERE other.fingerprint = observed.fingerprint AND other.fingerprint <> ''
+                              AND other.severity = observed.severity AND other.delivered AND other.recorded_at IS NULL)
           FOR UPDATE SKIP LOCKED))
         RETURNING id`,
     },

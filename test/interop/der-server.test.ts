@@ -1,42 +1,18 @@
-import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { WebSocket } from "ws";
-import { createAuthority, type Issuance } from "../../src/demo/certificates.ts";
 import type { LogEntry } from "../../src/demo/log-entry.ts";
 import { type CertUpdate, parseMessage } from "../../src/feed/message.ts";
 import { type ReadCertificate, readDer } from "../../src/issuance/certificate.ts";
 import { identify } from "../../src/issuance/identity.ts";
-import {
-  dns,
-  type OddFields,
-  oddCases,
-  oddCertificate,
-  subjectAltName,
-} from "../support/odd-certificates.ts";
+import { dns, oddCases, subjectAltName } from "../support/odd-certificates.ts";
+import { issuanceOf, oddIssuer as issuer } from "./odd-issuance.ts";
 import { startTestBed, type TestBed } from "./test-bed.ts";
 import type { Submission } from "./test-logs.ts";
 
 const binary = inject("certstreamServerGo");
-const issuer = createAuthority({ organization: "Example Trust", commonName: "E1" });
 const kinds = ["X509LogEntry", "PrecertLogEntry"] as const;
 const issuanceIdOf = (update: CertUpdate): string => identify({ ...update, asDerBase64: null }).issuanceId;
-
-/** An entry of a log; what the logs and the server do not look at is of another issuance. */
-function issuanceOf(fields: OddFields): Issuance {
-  const { der, precertificateDer, tbsDer } = oddCertificate(fields);
-  const issuerKeyHash = createHash("sha256")
-    .update(issuer.publicKey.export({ type: "spki", format: "der" }))
-    .digest();
-  const preCert = { issuerKeyHash, tbsDer };
-  return {
-    ...issuer.issue({ dnsNames: [] }),
-    certificateDer: der,
-    precertificateDer,
-    preCert,
-    chain: issuer.chain,
-  };
-}
 
 describe.skipIf(binary === null)("certstream-server-go says of a certificate what its DER says", () => {
   /** Go has the names of the last of several such extensions, certstream-server-rust and we those of all. */

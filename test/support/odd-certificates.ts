@@ -90,9 +90,8 @@ export function oddCertificate(fields: OddFields = {}): OddCertificate {
 
 const value = (tag: number) => (contents: string | Uint8Array) =>
   der(tag, Buffer.from(contents as string, "latin1"));
-const [printable, t61, ia5, numeric, visible, bmp, universal] = [
-  0x13, 0x14, 0x16, 0x12, 0x1a, 0x1e, 0x1c,
-].map(value) as [ReturnType<typeof value>, ...ReturnType<typeof value>[]];
+export const printable = value(0x13);
+const [t61, ia5, numeric, visible, bmp, universal] = [0x14, 0x16, 0x12, 0x1a, 0x1e, 0x1c].map(value);
 const utf16 = (text: string) => bmp!(Buffer.from(text, "utf16le").swap16());
 const named = (...attributes: Uint8Array[]) => ({
   issuer: sequence(...attributes),

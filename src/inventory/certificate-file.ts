@@ -1,5 +1,5 @@
 import { createHash, X509Certificate } from "node:crypto";
-import { tbsSha256 } from "../issuance/tbs.ts";
+import { readDer } from "../issuance/certificate.ts";
 import { parseWatchEntry } from "../watchlist/domain.ts";
 
 /** A server's or client's certificate (not a CA's), in the columns of `public.certs`. */
@@ -74,13 +74,16 @@ function readOne(file: CertificateFile, encoded: string | Buffer, what: string):
 
 function toInventory(certificate: X509Certificate): InventoryCertificate {
   const der = certificate.raw;
+  // By the reader that reads the feed's certificates: Node.js takes a year below 100 for one of the last centuries.
+  const reading = readDer(der);
+  const validity = reading.state === "junk" ? null : reading.certificate;
   return {
     fingerprint_sha1: createHash("sha1").update(der).digest("hex"),
     serial: certificate.serialNumber,
     sans: dnsNames(certificate.subjectAltName),
-    not_before: Date.parse(certificate.validFrom) / 1000,
-    not_after: Date.parse(certificate.validTo) / 1000,
-    tbs_sha256: tbsSha256(der),
+    not_before: validity?.notBeforeEpochSeconds ?? Number.NaN,
+    not_after: validity?.notAfterEpochSeconds ?? Number.NaN,
+    tbs_sha256: reading.state === "read" ? reading.tbsSha256 : null,
   };
 }
 

@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createAuthority } from "../../src/demo/certificates.ts";
 import { readCertificateFile } from "../../src/inventory/certificate-file.ts";
+import { oddCases, oddCertificate } from "../support/odd-certificates.ts";
 import { pem } from "../support/pem.ts";
 import { describeIfAvailable, missing } from "../support/skip.ts";
 
@@ -34,6 +35,14 @@ describe("readCertificateFile", () => {
         tbs_sha256: createHash("sha256").update(preCert.tbsDer).digest("hex"),
       },
     ]);
+  });
+
+  test.each([
+    ["from year 1", "0001-01-01T00:00:00Z"],
+    ["from year 99 to 9999", "0099-01-01T00:00:00Z"],
+  ])("takes a year below 100 as it is: %s", (name, time) => {
+    const { certificates } = readCertificateFile(oddCertificate(oddCases[name]).der);
+    expect(certificates).toMatchObject([{ not_before: Date.parse(time) / 1000 }]);
   });
 
   test("gives the same for PEM as for DER, whatever stands around it", () => {

@@ -1,4 +1,4 @@
-import { errorKind, isRuleOfTable, sqlState, violatedConstraint } from "../db/errors.ts";
+import { errorKind, isRuleOfTable } from "../db/errors.ts";
 import type { Database } from "../db/pool.ts";
 import { Inventory } from "../inventory/recognise.ts";
 import type { PendingCertificate } from "../issuance/pending.ts";
@@ -11,7 +11,7 @@ import { reportJudged } from "./judge-report.ts";
 import { NextLook } from "./next-look.ts";
 import type { Judgement, Verdict } from "./outbox.ts";
 import { dueCertificates, largeDueCertificates, millisecondsToNextDue } from "./sql/due-certificates.ts";
-import { judgeCertificates } from "./sql/judge-certificates.ts";
+import { isLostRace, judgeCertificates } from "./sql/judge-certificates.ts";
 import { openIncidentsWithoutTbs } from "./sql/open-incidents.ts";
 import { verdictOf } from "./verdict.ts";
 
@@ -28,8 +28,6 @@ const maxLeftAlone = 5_000;
  */
 const lockedMs = 200;
 const deadlineMs = 15_000;
-/** The unique indexes by which another replica was faster. */
-const raceIndexes = ["alerts_event", "alerts_excuse_key", "alerts_excused_by", "alerts_certificate_key"];
 /** How often another replica may be faster before this one backs off. */
 const maxConflicts = 5;
 
@@ -215,10 +213,4 @@ export class Judge {
   #leaveAlone(id: number, forMs: number): void {
     if (this.#leftAlone.size < maxLeftAlone) this.#leftAlone.set(id, performance.now() + forMs);
   }
-}
-
-/** Whether another replica judged one of these issuances, or took one of these excuses, at this moment. */
-function isLostRace(error: unknown): boolean {
-  const isDeadlock = sqlState(error) === "40P01";
-  return isDeadlock || raceIndexes.includes(violatedConstraint(error) ?? "");
 }

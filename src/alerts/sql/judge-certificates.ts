@@ -1,3 +1,4 @@
+import { sqlState, violatedConstraint } from "../../db/errors.ts";
 import { toJson } from "../../db/json.ts";
 import type { Database } from "../../db/pool.ts";
 import type { Delivery, JudgedCertificate, Judgement } from "../outbox.ts";
@@ -46,6 +47,15 @@ export async function judgeCertificates(
     const delivery = { ...event, lease: lease ?? "", attempts, postponedSeconds: null };
     return { ...judged, delivery: lease === null ? null : delivery };
   });
+}
+
+/** The unique indexes by which two replicas see that they decide the same. */
+const raceIndexes = ["alerts_event", "alerts_excuse_key", "alerts_excused_by", "alerts_certificate_key"];
+
+/** Returns whether another replica judged one of these issuances, or took one of these excuses, at the same moment. */
+export function isLostRace(error: unknown): boolean {
+  const isDeadlock = sqlState(error) === "40P01";
+  return isDeadlock || raceIndexes.includes(violatedConstraint(error) ?? "");
 }
 
 /**

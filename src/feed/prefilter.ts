@@ -125,7 +125,7 @@ function endOfLeafNames(frame: Buffer, keyStart: number, isFirst: boolean, table
   if (frame[keyStart - 1] === openBrace) {
     return hasBytesBefore(frame, namesStart - 1, leafStart) ? endOfClearArray(frame, namesStart, table) : -1;
   }
-  if (!isFirst || !hasBytesAt(frame, keyStart, namesKey)) return -1;
+  if (!isFirst || frame[keyStart - 1] !== comma || !hasBytesAt(frame, keyStart, namesKey)) return -1;
   const end = endOfClearArray(frame, namesStart, table);
   return end !== -1 && isBehindLateNames(frame, end + 1) ? end : -1;
 }

@@ -95,6 +95,11 @@ export const corpus: Case[] = [
     message: lite('"alm_domains":["a.net"],"extensions":{"subjectAltName":"DNS:example.org"}'),
   },
   {
+    why: "a key that ends like that of the names, behind an escaped quotation mark, with names in the extension",
+    entries: ["example.org"],
+    message: lite('"is_ca":false,"\\\\"all_domains":[],"extensions":{"subjectAltName":"DNS:example.org"}'),
+  },
+  {
     why: "members named like those of every object",
     entries: ["constructor.__proto__"],
     message: lite('"__proto__":{"all_domains":[]},"constructor":1,"all_domains":["constructor.__proto__"]'),

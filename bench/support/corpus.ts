@@ -119,13 +119,17 @@ export function makeCorpus(options: CorpusOptions): string[] {
 export const numberedFingerprint = (i: number): string =>
   createHash("sha1").update(`certificate ${i}`).digest("hex");
 
-/** A certificate of its own for the cost of a text; its DER remains that of the template. */
+/**
+ * A certificate of its own for the cost of a text. Its DER would be that of the template, and would be believed: it goes
+ * under another key, so that the message is as long as it was.
+ */
 function withFingerprint(text: string, fingerprint: string): string {
   const colons = fingerprint.toUpperCase().replace(/..(?!$)/g, "$&:");
   const leafAt = text.indexOf('"leaf_cert"');
   const leaf = text
     .slice(leafAt)
     .replace(/("(?:fingerprint|sha1)":")[0-9A-F:]+/g, `$1${colons}`)
+    .replace('"as_der":', '"no_der":')
     .replace(/("serial_number":")[0-9A-F]+/, `$1${fingerprint.slice(0, 32).toUpperCase()}`);
   return text.slice(0, leafAt) + leaf;
 }

@@ -31,9 +31,9 @@ export const exposed = (recognised: string, deliver: string) => `
            ${incidentKeyOf("holder", "':exposed'")}
     FROM (SELECT DISTINCT ON (holder.id) holder.*
           FROM ${recognised} j
-          JOIN public.alerts holder
-            ON holder.id IN (SELECT h.id FROM public.alerts h WHERE h.excuse_key = j.serial_key
-                             UNION SELECT h.id FROM public.alerts h WHERE h.excused_by = j.inventory_row)
+          CROSS JOIN LATERAL (SELECT h.id FROM public.alerts h WHERE h.excuse_key = j.serial_key
+                              UNION SELECT h.id FROM public.alerts h WHERE h.excused_by = j.inventory_row) AS found
+          JOIN public.alerts holder ON holder.id = found.id
                AND holder.match_basis = 'serial'
           WHERE j.match_basis IN ('fingerprint', 'tbs')
             AND (holder.issuance_id <> j.issuance_id OR NOT ${sameCertificateBody("holder", "j")})) AS holder

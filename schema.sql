@@ -43,7 +43,7 @@ BEGIN
   END IF;
 END $$;
 
--- Keys of yours, known before any certificate has them. Optional: certwatch works without this table.
+-- Keys of yours, known before any certificate has them. Not read yet: made here so that one migration is enough.
 DO $$
 BEGIN
   IF pg_catalog.to_regclass('public.known_keys') IS NULL THEN
@@ -59,7 +59,7 @@ BEGIN
   END IF;
 END $$;
 
--- Keys that are no longer yours, whatever the other tables say. Optional.
+-- Keys that are no longer yours, whatever the other tables say. Not read yet.
 CREATE TABLE IF NOT EXISTS public.revoked_keys (
   spki_sha256 TEXT PRIMARY KEY,
   revoked_at  BIGINT NOT NULL,  -- epoch seconds
@@ -67,7 +67,7 @@ CREATE TABLE IF NOT EXISTS public.revoked_keys (
 );
 
 -- ---------------------------------------------------------------------------
--- When certificate updates came in, written by all replicas. Optional.
+-- When certificate updates came in, written by all replicas. Not written yet.
 -- ---------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS public.certwatch_coverage (
@@ -103,7 +103,7 @@ ALTER TABLE public.alerts
   ADD COLUMN IF NOT EXISTS excuse_key      TEXT,         -- its serial_key, in the event that alone is excused by it
   ADD COLUMN IF NOT EXISTS excuse_until    BIGINT,       -- the certificate's not_after, epoch seconds: so long the excuse is of use
   ADD COLUMN IF NOT EXISTS excused_by      TEXT,         -- certs.fingerprint_sha1 that recognised it; 0.1.0 kept the excuse by this alone
-  ADD COLUMN IF NOT EXISTS spki_sha256     TEXT,         -- SHA-256 of the SubjectPublicKeyInfo
+  ADD COLUMN IF NOT EXISTS spki_sha256     TEXT,         -- SHA-256 of the SubjectPublicKeyInfo (not written yet)
   ADD COLUMN IF NOT EXISTS der             BYTEA,        -- the certificate, up to 64 kB, of pending rows and suspicious events
   ADD COLUMN IF NOT EXISTS row_bytes       INTEGER,      -- about what the row takes in memory once it is read
   -- Verdict.
@@ -117,7 +117,7 @@ ALTER TABLE public.alerts
   ADD COLUMN IF NOT EXISTS cleared_at      TIMESTAMPTZ,  -- when the all-clear of this suspicious event was decided
   ADD COLUMN IF NOT EXISTS merged_at       TIMESTAMPTZ,  -- when the last certificate was merged into this event
   ADD COLUMN IF NOT EXISTS payload         JSONB,        -- the webhook's body, less what the verdict adds
-  -- A person said "this one is ours".
+  -- A person said "this one is ours". Not written yet.
   ADD COLUMN IF NOT EXISTS accepted_at     TIMESTAMPTZ,
   ADD COLUMN IF NOT EXISTS accepted_note   TEXT,
   ADD COLUMN IF NOT EXISTS accepts         BIGINT,       -- in the all-clear that this made: the id of the event
@@ -129,7 +129,7 @@ ALTER TABLE public.alerts
   ADD COLUMN IF NOT EXISTS postponed_since TIMESTAMPTZ,  -- the receiver has answered "later" (429, or 503 with Retry-After) since then
   ADD COLUMN IF NOT EXISTS last_error      TEXT,         -- of the last failed attempt, or why the row is incomplete
   ADD COLUMN IF NOT EXISTS delivered_at    TIMESTAMPTZ,
-  ADD COLUMN IF NOT EXISTS skipped_at      TIMESTAMPTZ,  -- a template sends nothing for events of this type
+  ADD COLUMN IF NOT EXISTS skipped_at      TIMESTAMPTZ,  -- a template sends nothing for events of this type (not written yet)
   ADD COLUMN IF NOT EXISTS given_up_at     TIMESTAMPTZ;  -- attempts used up; `certwatch redeliver` tries again
 
 -- A row is changed twice or more within seconds of its insertion. Room beside it keeps the versions in its page: less to

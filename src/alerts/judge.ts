@@ -1,19 +1,17 @@
 import { errorKind, isRuleOfTable } from "../db/errors.ts";
 import type { Database } from "../db/pool.ts";
-import { Inventory } from "../inventory/recognise.ts";
 import type { PendingCertificate } from "../issuance/pending.ts";
 import type { Logger } from "../log.ts";
 import { Loop } from "../loop.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Deliverer } from "./deliver.ts";
 import { FirstLooks } from "./first-looks.ts";
+import { InventoryLooks } from "./inventory-looks.ts";
 import { reportJudged } from "./judge-report.ts";
 import { NextLook } from "./next-look.ts";
 import type { Judgement, Verdict } from "./outbox.ts";
 import { dueCertificates, largeDueCertificates, millisecondsToNextDue } from "./sql/due-certificates.ts";
 import { isLostRace, judgeCertificates } from "./sql/judge-certificates.ts";
-import { openIncidentsWithoutTbs } from "./sql/open-incidents.ts";
-import { verdictOf } from "./verdict.ts";
 
 const batchSize = 500;
 /** How often to look for certificates that another replica recorded and, being dead, does not judge. */
@@ -28,6 +26,9 @@ const maxLeftAlone = 5_000;
  */
 const lockedMs = 200;
 const deadlineMs = 15_000;
+/** How many certificates of one issuance are judged before others have their turn, and when the rest has its turn. */
+const maxRounds = 20;
+const crowdedMs = 1_000;
 /** How often another replica may be faster before this one backs off. */
 const maxConflicts = 5;
 
@@ -50,7 +51,7 @@ export interface JudgeOptions {
 export class Judge {
   readonly loop: Loop;
   readonly #options: JudgeOptions;
-  readonly #inventory: Inventory;
+  readonly #looks: InventoryLooks;
   readonly #firstLooks = new FirstLooks(batchSize);
   /** Says when to ask the database for certificates whose grace is over. */
   readonly #nextLook = new NextLook();
@@ -63,7 +64,7 @@ export class Judge {
 
   constructor(options: JudgeOptions) {
     this.#options = options;
-    this.#inventory = new Inventory(options.db, options.precertMatch);
+    this.#looks = new InventoryLooks(options.db, options.precertMatch);
     this.loop = new Loop({ name: "judge", step: () => this.#step(), onError: options.onError });
   }
 
@@ -113,8 +114,13 @@ export class Judge {
     let rest = certificates;
     let isOneByOne = false;
     let conflictsLeft = maxConflicts;
-    while (rest.length > 0) {
-      const { verdicts, later } = await this.#lookUp(isOneByOne ? rest.slice(0, 1) : rest, options);
+    for (let round = 0; rest.length > 0; round += 1) {
+      if (round >= maxRounds && !isOneByOne) {
+        // A flood of certificates of one issuance: others go on meanwhile.
+        if (!options.onlyKnown) for (const { id } of rest) this.#leaveAlone(id, crowdedMs);
+        return;
+      }
+      const { verdicts, later } = await this.#looks.round(isOneByOne ? rest.slice(0, 1) : rest, options);
       try {
         const passedOver = await this.#decide(verdicts);
         if (!options.onlyKnown) for (const { id } of passedOver) this.#leaveAlone(id, lockedMs);
@@ -133,54 +139,6 @@ export class Judge {
         }
         isOneByOne = true;
       }
-    }
-  }
-
-  async #lookUp(
-    certificates: PendingCertificate[],
-    { onlyKnown }: { onlyKnown: boolean },
-  ): Promise<{ verdicts: Verdict[]; later: PendingCertificate[] }> {
-    const recognitions = await this.#inventory.recognise(certificates);
-    const claimed = new Set<string>();
-    const verdicts: Verdict[] = [];
-    const later: PendingCertificate[] = [];
-    const closable = await this.#closableIncidents(
-      certificates.filter(({ id }) => recognitions.get(id)!.basis !== "none"),
-    );
-    for (const certificate of certificates) {
-      const recognition = recognitions.get(certificate.id)!;
-      if (onlyKnown && recognition.basis === "none") continue;
-      const claims = [certificate.issuanceId, certificate.serialKey, recognition.inventoryRow].filter(
-        (claim) => claim !== null,
-      );
-      if (claims.some((claim) => claimed.has(claim))) {
-        later.push(certificate);
-        continue;
-      }
-      for (const claim of claims) claimed.add(claim);
-      const verdict = verdictOf(certificate, recognition, this.#options.precertMatch);
-      verdicts.push({ ...verdict, closable: closable.get(certificate.issuanceId) ?? [] });
-    }
-    return { verdicts, later };
-  }
-
-  /**
-   * Finds the open incidents that these recognised certificates may close although the incident has no TBS hash:
-   * incidents of the same issuance whose own certificate the inventory recognises by now. Returns their ids by
-   * issuance.
-   */
-  async #closableIncidents(recognised: PendingCertificate[]): Promise<Map<string, number[]>> {
-    const issuanceIds = [...new Set(recognised.map(({ issuanceId }) => issuanceId))];
-    if (issuanceIds.length === 0) return new Map();
-    const byIssuance = new Map<string, number[]>();
-    for (let afterId = 0; ; ) {
-      const page = await openIncidentsWithoutTbs(this.#options.db, { issuanceIds, afterId }, deadlineMs);
-      if (page.length === 0) return byIssuance;
-      const recognitions = await this.#inventory.recognise(page);
-      const closable = page.filter(({ id }) => recognitions.get(id)!.basis !== "none");
-      for (const { id, issuanceId } of closable)
-        byIssuance.set(issuanceId, [...(byIssuance.get(issuanceId) ?? []), id]);
-      afterId = page.at(-1)!.id;
     }
   }
 

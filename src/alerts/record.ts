@@ -1,6 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
-import { errorKind, errorMessage, isRuleOfTable } from "../db/errors.ts";
+import { DeadlineError, errorKind, errorMessage, isRuleOfTable } from "../db/errors.ts";
 import type { Database } from "../db/pool.ts";
 import type { CertUpdate } from "../feed/message.ts";
 import { type Evidence, weigh } from "../issuance/evidence.ts";
@@ -13,7 +13,7 @@ import { stripped, toCertificateRow, toPending } from "./certificate-row.ts";
 import { ContradictionReport } from "./contradiction-report.ts";
 import type { CertificateRow } from "./outbox.ts";
 import { recordCertificates } from "./sql/record-certificates.ts";
-import { WaitingCertificates } from "./waiting.ts";
+import { batchSize, WaitingCertificates } from "./waiting.ts";
 
 /**
  * How much of the certificates a stop logs before it waits for the reader of the log. Their lines can be several times
@@ -55,6 +55,7 @@ export class Recorder {
    */
   readonly #recorded = new LRUCache<string, true>({ max: rememberedCertificates });
   #lostSessions = 0;
+  #batchLimit = batchSize;
   readonly #contradictions: ContradictionReport;
 
   constructor(options: RecorderOptions) {
@@ -127,11 +128,14 @@ export class Recorder {
   }
 
   async #recordBatch(queryDeadlineMs = deadlineMs): Promise<number> {
-    const rows = this.#waiting.nextBatch();
+    const rows = this.#waiting.nextBatch(this.#batchLimit);
     if (rows.length === 0) return this.#waiting.waitMs;
     try {
       await this.#record(rows, queryDeadlineMs);
+      this.#batchLimit = Math.min(this.#batchLimit * 2, batchSize);
     } catch (error) {
+      // A statement that takes too long would take too long again: the next one has fewer rows.
+      if (error instanceof DeadlineError) this.#batchLimit = Math.ceil(rows.length / 2);
       if (errorKind(error) !== "bad-data" && !isRuleOfTable(error)) throw error;
       await this.#recordOneByOne(rows, queryDeadlineMs);
     }

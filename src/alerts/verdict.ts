@@ -38,7 +38,7 @@ export function verdictOf(
 /** The all-clear of an open incident that is recognised by now; empty where it is not. */
 export function clearanceOf(
   certificate: PendingCertificate,
-  { basis, inventoryRow }: Recognition,
+  { basis, inventoryRow, rowTbsSha256 }: Recognition,
 ): Clearance[] {
   if (basis === "none") return [];
   return [
@@ -47,6 +47,7 @@ export function clearanceOf(
       issuance_id: certificate.issuanceId,
       match_basis: basis,
       inventory_row: inventoryRow,
+      row_tbs_sha256: rowTbsSha256,
       reason: `All-clear: this certificate was reported as suspicious, and is recognised by now. ${knownReasons[basis](certificate)}`,
     },
   ];

@@ -2,7 +2,8 @@ import type { CertificateRow } from "./outbox.ts";
 
 const maxWaiting = 100_000;
 const maxWaitingBytes = 256 * 1024 * 1024;
-const batchSize = 500;
+/** The greatest number of certificates in one statement. */
+export const batchSize = 500;
 /** The most bytes in one statement, so that it ends within its deadline. A larger certificate has its own statement. */
 const maxBatchBytes = 8 * 1024 * 1024;
 
@@ -64,15 +65,15 @@ export class WaitingCertificates implements Iterable<Waiting> {
     }
   }
 
-  /** Returns the certificates for the next statement. They stay here until {@link delete}. */
-  nextBatch(): CertificateRow[] {
+  /** Returns at most `limit` certificates for the next statement. They stay here until {@link delete}. */
+  nextBatch(limit = batchSize): CertificateRow[] {
     const rows: CertificateRow[] = [];
     let batchBytes = 0;
     const nowMs = performance.now();
     for (const { row, bytes, notBeforeMs } of this) {
       if (notBeforeMs > nowMs) continue;
       batchBytes += bytes;
-      if (rows.length === batchSize || (rows.length > 0 && batchBytes > maxBatchBytes)) break;
+      if (rows.length === limit || (rows.length > 0 && batchBytes > maxBatchBytes)) break;
       rows.push(row);
     }
     return rows;

@@ -79,8 +79,9 @@ export class Inventory {
       const { id, fingerprint, derState } = certificate;
       const rowTbs = byFingerprint.get(fingerprint);
       if (derState === "junk") recognitions.set(id, { ...none, nearMiss: "no certificate" });
-      // SHA-1 collides: where both TBS hashes are known, they have to agree.
-      else if (rowTbs !== undefined && !(derState === "read" && differ(certificate.tbsSha256, rowTbs)))
+      // SHA-1 collides, and a feed may claim any: where both TBS hashes are known, they have to agree. An event without DER
+      // has the hash of a certificate that was merged into it.
+      else if (rowTbs !== undefined && (derState === "unreadable" || !differ(certificate.tbsSha256, rowTbs)))
         recognitions.set(id, {
           ...none,
           basis: "fingerprint",

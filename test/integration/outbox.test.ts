@@ -150,6 +150,25 @@ describeOnEveryDatabase("recording", (open) => {
     });
   });
 
+  test("thousands of pending certificates of one issuance do not make each statement walk over all of them", async () => {
+    const flood = hijackOf("example.org");
+    const junk = (i: number) => ({
+      ...final(flood),
+      asDerBase64: Buffer.from(`junk ${i}`).toString("base64"),
+    });
+    await replica.record([junk(0)]);
+    await replica.query(
+      `INSERT INTO public.alerts (certificate_key, merged_keys, issuance_id, tbs_sha256, der_state, fingerprint, sans, matched,
+                                  seen_at, payload, severity, recorded_at, judge_at)
+       SELECT certificate_key || i, merged_keys, issuance_id, tbs_sha256, der_state, fingerprint, sans, matched,
+              seen_at, payload, severity, recorded_at, judge_at
+       FROM public.alerts, generate_series(1, 30000) AS i`,
+    );
+    // It took longer than the statement may take, again and again.
+    expect(await replica.record(Array.from({ length: 500 }, (_, i) => junk(1 + i)))).toBe(0);
+    expect(replica.errors).toEqual([]);
+  });
+
   describe("hostile contents", () => {
     test("NUL, lone surrogates, huge and senseless values are recorded, judged, and lose no neighbour", async () => {
       const nul = {

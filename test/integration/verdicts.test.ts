@@ -17,6 +17,7 @@ import {
   theirs,
   willow,
 } from "../support/updates.ts";
+import { waitUntil } from "../support/wait.ts";
 
 // Sequences of certificates, and the events that they make.
 //
@@ -155,6 +156,10 @@ describeOnEveryDatabase("the sequence", (open) => {
       [`+R P 40d t t"`, ["N(tbs)", "S k1"]],
       [`+R- t" P -R +R look`, ["N(serial)", "S k1", "C(tbs) k1", "E k2"]],
       [`P 40d P`, ["S k1"]],
+      ["f +R look F'", ["S k1", "C(fingerprint) k1", "S k2"]],
+      ["p +R- f f'", ["S k1", "C(fingerprint) k1", "E k2"]],
+      ["p +R f f'", ["S k1", "C(fingerprint) k1", "E k2"]],
+      ["p +R F f f'", ["S k1", "C(fingerprint) k1", "E k2"]],
       ["P' +R f", ["S k1", "N(fingerprint)"]],
     ])("%s: %j", async (sequence, expected) => {
       expect(await play(sequence)).toEqual(expected);
@@ -171,6 +176,52 @@ describeOnEveryDatabase("the sequence", (open) => {
     await replica.process([lie, precertificate(renewal, { log: willow }), final(renewal)]);
     expect(await events()).toEqual(["N(serial)", "S k1", "C(fingerprint) k1", "E k2"]);
     expect((await replica.rows())[1]!.reason).toContain("another issuance was recognised by it before");
+  });
+
+  test.each([true, false])(
+    "a claimed fingerprint clears no incident that a certificate with DER belongs to (inventory with TBS hash: %s)",
+    async (tbs) => {
+      const [late, hijack] = [ours.issue({ dnsNames: names }), theirs.issue({ dnsNames: names })];
+      const lie = {
+        ...final(hijack, { feed: "lite", server: "rust" }),
+        fingerprintSha1: final(late).fingerprintSha1,
+      };
+      await replica.process([lie, final(hijack)]);
+      expect(await events()).toEqual(["S k1"]);
+      await insertInventory(replica.db, inventoryRow(late, { tbs }));
+      await lookAgain();
+      expect(await events()).toEqual(["S k1"]);
+      await replica.process([final(late)]);
+      expect(await events()).toEqual(["S k1", "N(fingerprint)"]);
+    },
+  );
+
+  test("an incident whose claimed fingerprint proved true is cleared by it", async () => {
+    const late = ours.issue({ dnsNames: names });
+    await replica.process([final(late, { feed: "lite", server: "rust" }), final(late)]);
+    await insertInventory(replica.db, inventoryRow(late));
+    await lookAgain();
+    expect(await events()).toEqual(["S k1", "C(fingerprint) k1"]);
+  });
+
+  test("a flood of certificates of one issuance holds up no other", async () => {
+    const flood = theirs.issue({ dnsNames: names });
+    const junk = Array.from({ length: 700 }, (_, i) => ({
+      ...final(flood),
+      asDerBase64: Buffer.from(`junk ${i}`).toString("base64"),
+    }));
+    await replica.record(junk);
+    await replica.record([final(theirs.issue({ dnsNames: ["example.org"] }))]);
+    const judge = replica.newJudge();
+    const judged = () =>
+      replica.query<{ pending: number }>(
+        `SELECT (SELECT count(*)::int FROM public.alerts WHERE severity = 'pending') AS pending
+         FROM public.alerts WHERE severity = 'suspicious' AND sans = '["example.org"]'`,
+      );
+    judge.loop.start();
+    const [state] = await waitUntil("the other one is judged", judged, (rows) => rows.length === 1);
+    await judge.loop.stop();
+    expect(state!.pending).toBeGreaterThan(500);
   });
 
   test("of an expired certificate the page says so first; one's own is known all the same", async () => {

@@ -12,8 +12,9 @@ export interface Clearance {
   issuance_id: string;
   match_basis: string;
   reason: string;
-  /** The inventory row that has it by now: see `Verdict`. */
+  /** The inventory row that has it by now, and its TBS hash: see `Verdict`. */
   inventory_row: string | null;
+  row_tbs_sha256: string | null;
 }
 
 /**
@@ -34,10 +35,10 @@ export async function clearIncidents(
       name: "clear incidents",
       text: `
         WITH open AS (
-          SELECT e.*, v.match_basis AS new_basis, v.reason AS new_reason, v.inventory_row,
+          SELECT e.*, v.match_basis AS new_basis, v.reason AS new_reason, v.inventory_row, v.row_tbs_sha256,
                  COALESCE(e.incident_key, ${incidentKeyOf("e")}) AS key
           FROM pg_catalog.json_to_recordset($1::json) AS v(id bigint, issuance_id text, match_basis text, reason text,
-                                                 inventory_row text)
+                                                 inventory_row text, row_tbs_sha256 text)
           JOIN public.alerts e ON e.id = v.id AND e.issuance_id = v.issuance_id
                               AND e.severity = 'suspicious' AND e.cleared_at IS NULL
           FOR UPDATE OF e SKIP LOCKED
@@ -47,7 +48,7 @@ export async function clearIncidents(
                                      payload, row_bytes, recorded_at, match_basis, reason, event_type, incident_key,
                                      next_attempt_at)
           SELECT o.fingerprint, o.sans, o.matched, o.issuer, o.seen_at, 'info', o.issuance_id,
-                 o.certificate_key || ':cleared', o.tbs_sha256, o.der_state, o.serial_key,
+                 o.certificate_key || ':cleared', COALESCE(o.tbs_sha256, o.row_tbs_sha256), o.der_state, o.serial_key,
                  CASE WHEN NOT EXISTS (SELECT FROM public.alerts holder WHERE holder.excuse_key = o.serial_key)
                       THEN o.serial_key END,
                  ${notAfterOf("o")},
@@ -64,7 +65,10 @@ export async function clearIncidents(
           ON CONFLICT (certificate_key) DO NOTHING
           RETURNING id, incident_key, match_basis, reason
         ), closed AS (
-          UPDATE public.alerts e SET cleared_at = pg_catalog.now(), incident_key = o.key
+          UPDATE public.alerts e
+          -- As in the statement that judges: from now on nothing with another TBS hash merges into it.
+          SET cleared_at = pg_catalog.now(), incident_key = o.key,
+              tbs_sha256 = COALESCE(e.tbs_sha256, o.row_tbs_sha256)
           FROM open o JOIN cleared c ON c.incident_key = o.key
           WHERE e.id = o.id
         ), recognised AS (

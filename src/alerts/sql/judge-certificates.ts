@@ -69,6 +69,14 @@ const isTheCertificateOf = (event: string, pending: string) =>
   `COALESCE(${pending}.certificate_key = ANY (${event}.merged_keys), false)`;
 
 /**
+ * Whether the pending certificate may be one of the event's. An incident that is closed takes nothing more without proof: a
+ * copy that comes after the original's all-clear, with no TBS hash to compare, must not hide in it.
+ */
+const mayMerge = (event: string, pending: string) =>
+  `${sameCertificateBody(event, pending)}
+   AND (${event}.cleared_at IS NULL OR ${event}.tbs_sha256 = ${pending}.tbs_sha256)`;
+
+/**
  * Whether a recognised certificate closes this open incident: both have the same TBS hash. Where the incident's
  * certificate has none, it has to be the same certificate, or one that would be recognised by now, or a static-ct
  * precertificate without DER and fingerprint, of which nothing but the issuance is known.
@@ -103,7 +111,7 @@ const statement = `
        WHERE event.issuance_id = pending.issuance_id AND event.event_number IS NOT NULL AND incident.id IS NULL
          AND (${isTheCertificateOf("event", "pending")}
               OR v.follows_known AND event.severity = 'info' AND event.der_state = 'read'
-              OR event.severity = v.severity AND ${sameCertificateBody("event", "pending")})
+              OR event.severity = v.severity AND ${mayMerge("event", "pending")})
        ORDER BY ${isTheCertificateOf("event", "pending")} DESC, event.severity = v.severity DESC, event.event_number
        LIMIT 1) AS merge_into,
       (SELECT COALESCE(pg_catalog.max(event.event_number) + 1, 0) FROM public.alerts event
@@ -138,7 +146,7 @@ const statement = `
     FROM judged j
     JOIN public.alerts event ON event.id = j.merge_into
       -- Read again under the lock: another replica may have given the event a TBS hash meanwhile.
-      AND (${isTheCertificateOf("event", "j")} OR j.follows_known OR ${sameCertificateBody("event", "j")})
+      AND (${isTheCertificateOf("event", "j")} OR j.follows_known OR ${mayMerge("event", "j")})
     FOR UPDATE OF event SKIP LOCKED
   ), closing AS (
     SELECT j.id, j.closes, j.tbs_sha256, j.row_tbs_sha256, j.incident_key

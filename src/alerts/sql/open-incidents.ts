@@ -48,6 +48,13 @@ const unread = {
 };
 
 /**
+ * SQL: the fingerprint of an incident, if nothing says that it is another certificate's. A feed without DER may claim any
+ * fingerprint. If a certificate with DER was merged into the incident, that one must have had the same.
+ */
+const provenFingerprint = `CASE WHEN a.der_state IS NULL AND a.tbs_sha256 IS NOT NULL
+    AND NOT COALESCE(a.certificate_key = ANY (a.merged_keys), false) THEN ''::text ELSE a.fingerprint END`;
+
+/**
  * Reads what the second look needs of open incidents that were recorded within the last `withinSeconds`: fingerprints
  * and TBS hashes, no names. In pages of `limit`, by id: those after `afterId`. Locks nothing: `clearIncidents` finds
  * out by itself which incident somebody else has closed.
@@ -59,8 +66,8 @@ export async function openIncidents(
   const rows = await db.query<Omit<PendingCertificate, keyof typeof unread | "updateType">>(
     {
       name: "find open incidents",
-      text: `SELECT a.id, a.issuance_id AS "issuanceId", a.fingerprint, a.tbs_sha256 AS "tbsSha256",
-                    a.der_state AS "derState"
+      text: `SELECT a.id, a.issuance_id AS "issuanceId", ${provenFingerprint} AS fingerprint, a.tbs_sha256 AS "tbsSha256",
+                    a.der_state AS "derState", a.seen_at AS "seenAt"
              FROM public.alerts a
              WHERE ${isOpen} AND a.recorded_at > pg_catalog.now() - $1::float8 * interval '1 second' AND a.id > $2
              ORDER BY a.id LIMIT $3`,

@@ -133,8 +133,15 @@ describeIfAvailable("soak", NO_POSTGRES, () => {
       expect(figures).toMatchObject({ unrecorded: [], delivered: figures.sent });
       expect(last).toBeLessThan(first * maxGrowth.factor + maxGrowth.bytes);
 
+      // Recognised events stay for their excuse, without certificate and payload.
       await bed.waitFor("the table to be emptied by the cleanup", () =>
-        bed.db.query({ name: byHand, text: "SELECT id FROM public.alerts" }, 5_000),
+        bed.db.query(
+          {
+            name: byHand,
+            text: "SELECT id FROM public.alerts WHERE excuse_key IS NULL OR payload IS NOT NULL",
+          },
+          5_000,
+        ),
       );
       for (const name of ["steady", "mortal"])
         expect(await sessionsOf(name), name).toBeLessThanOrEqual(maxSessions);

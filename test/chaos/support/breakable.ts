@@ -15,6 +15,7 @@ export const outboxStatements = [
   "find by fingerprint",
   "find by TBS hash",
   "find by serial number",
+  "find open incidents",
   "judge certificates",
   "find due certificates",
   "find the next judgement",

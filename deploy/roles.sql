@@ -1,5 +1,5 @@
--- The role that the service runs as: it reads the upstream tables, and writes alerts and certwatch_coverage, nothing else. Run this as the
--- owner of the tables (who may also create roles), after schema.sql, as often as you like:
+-- The role that the service runs as: it reads the upstream tables, and writes alerts and certwatch_coverage, nothing
+-- else. Run this as the owner of the tables (who may also create roles), after schema.sql, as often as you like:
 --
 --     psql "$OWNERS_DSN" -v role=certwatch -f deploy/roles.sql
 --

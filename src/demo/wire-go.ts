@@ -22,7 +22,7 @@ export function goMessage(entry: LogEntry, isLite: boolean) {
   const isPrecert = entry.kind === "PrecertLogEntry";
   const chain = entry.issuance.chain.map((certificate) => goCertificate(certificate, false, true));
   const logged = loggedCertificate(entry);
-  // Of a static-ct precertificate, the server keeps only the TBSCertificate: it hashes no bytes, and sends no DER.
+  // The server keeps only the TBSCertificate of a static-ct precertificate: it hashes no bytes, and sends no DER.
   const leaf = isTiled && isPrecert ? { ...logged, der: Buffer.alloc(0) } : logged;
   const data = {
     cert_index: entry.index,

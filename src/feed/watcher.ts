@@ -9,7 +9,7 @@ import { LogPulse } from "./log-pulse.ts";
 import { type CertUpdate, type FeedMessage, parseMessage } from "./message.ts";
 import { canSkip } from "./prefilter.ts";
 
-/** Of the messages that match nothing, one of every 4096 is parsed anyway, to measure the delay of the CT logs. */
+/** One of every 4096 messages that match nothing is parsed anyway, to measure the delay of the CT logs. */
 const sampleEvery = 4096;
 
 export interface WatcherOptions {

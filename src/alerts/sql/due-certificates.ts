@@ -1,6 +1,6 @@
 import type { Database } from "../../db/pool.ts";
 import type { PendingCertificate } from "../../issuance/pending.ts";
-import { isSmall, largeReadBytes, rowBytesOf, smallRowBytes } from "./row-bytes.ts";
+import { counted, fitsRead, isSmall, largeReadBytes, rowBytesOf, smallRowBytes } from "./row-bytes.ts";
 
 /** SQL: the columns of the row `a` of `public.alerts` that make a `PendingCertificate`. */
 export const certificateColumns = `a.id, ${rowBytesOf("a")} AS "rowBytes", a.issuance_id AS "issuanceId", a.fingerprint,
@@ -59,14 +59,9 @@ export async function largeDueCertificates(
              ), large AS (
                SELECT id, judge_at, bytes FROM due WHERE bytes > ${smallRowBytes}
                ORDER BY judge_at, id LIMIT ${maxLargeRows}
-             ), counted AS (
-               SELECT id, pg_catalog.row_number() OVER longest_first AS place,
-                      (pg_catalog.sum(bytes) OVER longest_first)::bigint AS total
-               FROM large
-               WINDOW longest_first AS (ORDER BY judge_at, id)
-             )
+             ), ${counted("large", "judge_at, id")}
              SELECT ${certificateColumns} FROM counted c JOIN public.alerts a ON a.id = c.id
-             WHERE c.place = 1 OR c.total <= ${largeReadBytes}
+             WHERE ${fitsRead}
              ORDER BY c.place`,
       values: [except],
     },

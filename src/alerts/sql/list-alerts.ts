@@ -1,5 +1,5 @@
 import type { Queryable } from "../../db/statement.ts";
-import { largeReadBytes, rowBytesOf } from "./row-bytes.ts";
+import { counted, fitsRead, rowBytesOf } from "./row-bytes.ts";
 
 /** A row of `public.alerts` for a person to read. Rows that the Python service wrote have no basis and no reason. */
 export interface AlertRow {
@@ -72,17 +72,12 @@ async function readPage(db: Queryable, options: ListOptions & { beforeId: number
             AND ($2::float8 IS NULL OR COALESCE(EXTRACT(EPOCH FROM a.recorded_at)::float8, a.seen_at) >= $2)
             AND a.id < $4
           ORDER BY a.id DESC LIMIT $3
-        ), counted AS (
-          SELECT id, pg_catalog.row_number() OVER newest_first AS place,
-                 (pg_catalog.sum(bytes) OVER newest_first)::bigint AS total
-          FROM newest
-          WINDOW newest_first AS (ORDER BY id DESC)
-        )
+        ), ${counted("newest", "id DESC")}
         SELECT a.id, COALESCE(EXTRACT(EPOCH FROM recorded_at), seen_at)::float8 AS at, severity, ${state} AS state,
                COALESCE(payload -> 'matched_sans'::text, sans) AS names, matched, issuer, match_basis AS basis, reason,
                fingerprint, issuance_id, seen_at, attempts, last_error
         FROM counted c JOIN public.alerts a ON a.id = c.id
-        WHERE c.place = 1 OR c.total <= ${largeReadBytes}
+        WHERE ${fitsRead}
         ORDER BY c.place`,
       values: [options.severity, options.sinceEpochSeconds, options.limit, options.beforeId],
     },

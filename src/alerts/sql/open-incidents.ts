@@ -1,7 +1,7 @@
 import type { Database } from "../../db/pool.ts";
 import type { PendingCertificate } from "../../issuance/pending.ts";
 import { certificateColumns } from "./due-certificates.ts";
-import { largeReadBytes, rowBytesOf } from "./row-bytes.ts";
+import { counted, fitsRead, rowBytesOf } from "./row-bytes.ts";
 
 /** SQL: whether a row is a `suspicious` event that no all-clear has closed. */
 const isOpen = "a.severity = 'suspicious' AND a.event_number IS NOT NULL AND a.cleared_at IS NULL";
@@ -18,15 +18,12 @@ export async function openIncidentsWithoutTbs(
   return await db.query<PendingCertificate>(
     {
       name: "find open incidents",
-      text: `WITH counted AS (
-               SELECT a.id, pg_catalog.row_number() OVER by_id AS place,
-                      (pg_catalog.sum(${rowBytesOf("a")}) OVER by_id)::bigint AS total
-               FROM public.alerts a
+      text: `WITH open AS (
+               SELECT a.id, ${rowBytesOf("a")} AS bytes FROM public.alerts a
                WHERE a.issuance_id = ANY ($1::text[]) AND ${isOpen} AND a.tbs_sha256 IS NULL AND a.id > $2
-               WINDOW by_id AS (ORDER BY a.id)
-             )
+             ), ${counted("open", "id")}
              SELECT ${certificateColumns} FROM counted c JOIN public.alerts a ON a.id = c.id
-             WHERE c.place = 1 OR c.total <= ${largeReadBytes}
+             WHERE ${fitsRead}
              ORDER BY a.id`,
       values: [issuanceIds, afterId],
     },

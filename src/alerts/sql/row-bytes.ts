@@ -33,3 +33,16 @@ export const eventBytesOf = (row: string) =>
 
 /** SQL: whether a row is small. Every other row is large. */
 export const isSmall = (row: string) => `${rowBytesOf(row)} <= ${smallRowBytes}`;
+
+/**
+ * SQL: a table `counted` that adds up the bytes of rows in an order. With {@link fitsRead} as the condition, a statement
+ * reads as many of these rows as have 8 MB together, or one.
+ *
+ * @param rows a table of the statement with `id` and `bytes`, and the columns of `order`.
+ */
+export const counted = (rows: string, order: string) => `counted AS (
+  SELECT id, pg_catalog.row_number() OVER in_order AS place, (pg_catalog.sum(bytes) OVER in_order)::bigint AS total
+  FROM ${rows} WINDOW in_order AS (ORDER BY ${order}))`;
+
+/** SQL: whether the row `c` of {@link counted} is among those that one statement reads. */
+export const fitsRead = `(c.place = 1 OR c.total <= ${largeReadBytes})`;
